@@ -1,0 +1,161 @@
+"""Everything Taskyard raises: one tree, each error builds its own sentence."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+
+class TaskyardError(Exception):
+    """Root of all errors of this package."""
+
+
+class ConfigurationError(TaskyardError):
+    """Settings that cannot work; all problems are reported at once."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("TASKYARD cannot be used:\n" + "\n".join(f"  - {p}" for p in problems))
+
+
+class NotReady(TaskyardError):
+    """Something was asked of Taskyard before Django loaded it."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(
+            f"{what} is not available yet: add 'taskyard' to INSTALLED_APPS and call django.setup() first."
+        )
+
+
+class InvalidTask(TaskyardError):
+    """A declaration that cannot work."""
+
+    def __init__(self, task: str, problem: str) -> None:
+        self.task, self.problem = task, problem
+        super().__init__(f"Task {task!r}: {problem}")
+
+
+class UnknownTask(TaskyardError):
+    """A task name nobody declared in this process."""
+
+    def __init__(self, name: str, known: Sequence[str] = ()) -> None:
+        self.name, self.known = name, tuple(known)
+        hint = f" Did you mean {known[0]!r}?" if known else " Is its module imported (tasks.py of an installed app)?"
+        super().__init__(f"No task named {name!r} is declared here.{hint}")
+
+
+class UnknownQueue(TaskyardError):
+    """A queue name that TASKYARD["QUEUES"] does not list."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name, self.known = name, tuple(known)
+        super().__init__(
+            f"Queue {name!r} is not declared. Known queues: {', '.join(known)}. "
+            "Add it to TASKYARD['QUEUES'] or correct the name."
+        )
+
+
+class PayloadError(TaskyardError):
+    """Arguments or results that cannot be stored."""
+
+
+class NotJson(PayloadError, TypeError):
+    """A value that JSON cannot carry."""
+
+    def __init__(self, task: str, where: str, problem: str) -> None:
+        self.task, self.where, self.problem = task, where, problem
+        super().__init__(
+            f"Task {task!r}: {where} cannot be stored as JSON ({problem}). "
+            "Pass plain values: a primary key instead of a model, an ISO string instead of a date."
+        )
+
+
+class PayloadTooLarge(PayloadError, ValueError):
+    """Arguments over TASKYARD["MAX_PAYLOAD_BYTES"]."""
+
+    def __init__(self, task: str, size_bytes: int, limit_bytes: int) -> None:
+        self.task, self.size_bytes, self.limit_bytes = task, size_bytes, limit_bytes
+        super().__init__(
+            f"Task {task!r}: arguments take {size_bytes:,} bytes, the limit is {limit_bytes:,}. "
+            "Store the data and pass its key, or raise TASKYARD['MAX_PAYLOAD_BYTES']."
+        )
+
+
+class DuplicateJob(TaskyardError):
+    """An unfinished job with the same unique key exists (``on_duplicate="raise"``)."""
+
+    def __init__(self, job: Any) -> None:
+        self.job = job
+        super().__init__(f"Task {job.task!r} with key {job.unique_key!r} is already {job.state}: job {job.id}.")
+
+
+class JobNotWaitable(TaskyardError):
+    """``.get()`` on a job that cannot have started: its transaction is still open."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"Job {job_id} was enqueued in a transaction that is still open, so no worker can see it and waiting "
+            "for its result would never end. Leave the atomic() block first."
+        )
+
+
+class JobCancelled(TaskyardError):
+    """Raised inside a task whose job was asked to stop."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"Job {job_id} was cancelled.")
+
+
+class JobFenced(TaskyardError):
+    """Raised inside a task whose job was given to another attempt: nothing it writes counts any more."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"Job {job_id} no longer belongs to this attempt: its worker was taken for lost.")
+
+
+class NoCurrentJob(TaskyardError):
+    """``current_job()`` outside of a job."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no current job: this code was called directly, not run by a worker.")
+
+
+class PublishFailed(TaskyardError):
+    """The broker did not confirm a batch in time; the jobs stay in the table."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"The broker did not accept the messages: {reason}")
+
+
+class Steering(Exception):
+    """What a task raises to say how its job goes on; never an error of the program."""
+
+
+class Retry(Steering):
+    """Raise it to end this attempt and run the job again ``after`` a while (default: by the task's policy)."""
+
+    def __init__(self, reason: str = "", *, after: dt.timedelta | None = None) -> None:
+        self.reason, self.after = reason, after
+        super().__init__(reason or "retry asked for by the task")
+
+
+class Discard(Steering):
+    """Raise it to end the job as cancelled, with a reason and without a retry."""
+
+    def __init__(self, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(reason or "discarded by the task")
+
+
+class Snooze(Steering):
+    """Raise it to put the job back until a time, without spending an attempt."""
+
+    def __init__(self, until: dt.datetime | dt.timedelta) -> None:
+        self.until = until
+        super().__init__(f"snoozed until {until}")

@@ -1,0 +1,51 @@
+"""Indexes of the job table, spelled for each database.
+
+None of them mentions ``state``: on PostgreSQL an index whose columns or predicate mention a changed column makes the
+update touch every index of the row. ``lane`` does not change between queued and running, so a claim stays a HOT
+update (docs/decisions/0002-one-row.md). MariaDB and MySQL have no partial indexes and carry the lane in front.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_PARTIAL = {
+    "taskyard_job_feed": "(queue, priority DESC, available_at, id) WHERE lane = 1",
+    "taskyard_job_later": "(available_at) WHERE lane = 0",
+    "taskyard_job_out": "(queue) WHERE lane = 2",
+    "taskyard_job_finished": "(finished_at) WHERE finished_at IS NOT NULL",
+    "taskyard_job_lock": "(unique_lock) WHERE unique_lock IS NOT NULL",
+    "taskyard_job_subject": "(subject_type, subject_id) WHERE subject_type <> ''",
+    "taskyard_job_root": "(root) WHERE root IS NOT NULL",
+}
+_FULL = {
+    "taskyard_job_feed": "(lane, queue, priority DESC, available_at, id)",
+    "taskyard_job_later": "(lane, available_at)",
+    "taskyard_job_finished": "(finished_at)",
+    "taskyard_job_lock": "(unique_lock)",
+    "taskyard_job_subject": "(subject_type, subject_id)",
+    "taskyard_job_root": "(root)",
+}
+_UNIQUE = {"taskyard_job_lock"}
+
+
+def statements(vendor: str) -> list[str]:
+    """The CREATE INDEX statements for a database vendor as Django names it."""
+    chosen = _FULL if vendor == "mysql" else _PARTIAL
+    return [
+        f"CREATE {'UNIQUE ' if name in _UNIQUE else ''}INDEX {name} ON taskyard_job {definition}"
+        for name, definition in chosen.items()
+    ]
+
+
+def create(apps: Any, schema_editor: Any) -> None:
+    """For ``RunPython`` in a migration."""
+    for statement in statements(schema_editor.connection.vendor):
+        schema_editor.execute(statement)
+
+
+def drop(apps: Any, schema_editor: Any) -> None:
+    """For ``RunPython`` in a migration."""
+    on_table = " ON taskyard_job" if schema_editor.connection.vendor == "mysql" else ""
+    for name in _FULL if on_table else _PARTIAL:
+        schema_editor.execute(f"DROP INDEX {name}{on_table}")

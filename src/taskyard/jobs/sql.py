@@ -1,0 +1,128 @@
+"""The few statements of the hot path, spelled for each database.
+
+Django's ORM has no ``UPDATE … RETURNING`` and no ``SKIP LOCKED`` inside an update; these are one round trip each.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+TABLE = "taskyard_job"
+
+#: Makes the commit of this one statement asynchronous on PostgreSQL without touching the session. Losing it in a
+#: database crash only means that the job runs again (P4).
+_WEAK = " AND set_config('synchronous_commit', 'off', true) IS NOT NULL"
+
+
+class Sql:
+    """Statements on the job table of one database alias; make one per use, it holds nothing."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+        self.connection: BaseDatabaseWrapper = connections[alias]
+        self.vendor = self.connection.vendor
+
+    def change(
+        self,
+        job_id: uuid.UUID,
+        assign: str,
+        guard: str,
+        params: Sequence[Any],
+        *,
+        returning: str = "id",
+        weak: bool = False,
+    ) -> tuple[Any, ...] | None:
+        """Compare-and-set on one row: ``assign`` where ``guard`` holds. The columns in ``returning``, or None.
+
+        ``params`` are those of ``assign`` followed by those of ``guard``. With ``weak`` the commit may be lost in a
+        database crash.
+        """
+        tail = _WEAK if weak and self.vendor == "postgresql" and not self.connection.in_atomic_block else ""
+        update = f"UPDATE {TABLE} SET {assign} WHERE {guard} AND id = %s{tail}"  # noqa: S608
+        values = [*params, self.uuid(job_id)]
+        if self.vendor != "mysql":
+            return self._one(f"{update} RETURNING {returning}", values)
+        with transaction.atomic(using=self.alias), self.connection.cursor() as cursor:
+            cursor.execute(update, values)
+            if not cursor.rowcount:
+                return None
+            return self._one(f"SELECT {returning} FROM {TABLE} WHERE id = %s", [self.uuid(job_id)])  # noqa: S608
+
+    def take(
+        self, assign: str, where: str, params: Sequence[Any], *, order: str = "", limit: int, returning: str
+    ) -> list[tuple[Any, ...]]:
+        """Change up to ``limit`` rows that match ``where`` and nobody else is changing; their ``returning`` columns.
+
+        ``params`` are those of ``assign`` followed by those of ``where``. The order of the answer is undefined, and
+        ``returning`` must not name a column that ``assign`` changes.
+        """
+        order_by = f"ORDER BY {order}" if order else ""
+        if self.vendor == "mysql":
+            return self._take_by_lock(assign, where, params, f"{order_by} LIMIT {limit}", returning)
+        pick = f"SELECT id FROM {TABLE} WHERE {where} {order_by} LIMIT {limit}"  # noqa: S608
+        # = ANY(ARRAY(...)) runs the inner query once; IN (...) may run it again for each row and overshoot the limit.
+        inner = f"= ANY(ARRAY({pick} FOR UPDATE SKIP LOCKED))" if self.vendor == "postgresql" else f"IN ({pick})"
+        return self._all(f"UPDATE {TABLE} SET {assign} WHERE id {inner} RETURNING {returning}", params)  # noqa: S608
+
+    def _take_by_lock(
+        self, assign: str, where: str, params: Sequence[Any], tail: str, returning: str
+    ) -> list[tuple[Any, ...]]:
+        assigned = assign.count("%s")
+        with transaction.atomic(using=self.alias):
+            rows = self._all(
+                f"SELECT id, {returning} FROM {TABLE} WHERE {where} {tail} FOR UPDATE SKIP LOCKED",  # noqa: S608
+                params[assigned:],
+            )
+            if rows:
+                marks = ", ".join(["%s"] * len(rows))
+                update = f"UPDATE {TABLE} SET {assign} WHERE id IN ({marks})"  # noqa: S608
+                self.execute(update, [*params[:assigned], *(row[0] for row in rows)])
+            return [row[1:] for row in rows]
+
+    def execute(self, statement: str, params: Sequence[Any] = ()) -> int:
+        """Run a statement; how many rows it touched."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement, params)
+            return int(cursor.rowcount)
+
+    def query(self, statement: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a query; its rows, raw (use :meth:`read_uuid` and :meth:`read_time`)."""
+        return self._all(statement, params)
+
+    def _one(self, statement: str, params: Sequence[Any]) -> tuple[Any, ...] | None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement, params)
+            row: tuple[Any, ...] | None = cursor.fetchone()
+            return row
+
+    def _all(self, statement: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement, params)
+            return list(cursor.fetchall())
+
+    def uuid(self, value: uuid.UUID | None) -> Any:
+        """A UUID as this database stores it."""
+        if value is None or self.vendor == "postgresql":
+            return value
+        return str(value) if self.connection.features.has_native_uuid_field else value.hex
+
+    def time(self, value: dt.datetime | None) -> Any:
+        """An aware datetime as this database stores it."""
+        return None if value is None else self.connection.ops.adapt_datetimefield_value(value)
+
+    def read_uuid(self, value: Any) -> uuid.UUID:
+        """A stored UUID."""
+        return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
+
+    def read_time(self, value: Any) -> dt.datetime | None:
+        """A stored time, aware and in UTC."""
+        if value is None:
+            return None
+        moment = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(value)
+        return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)

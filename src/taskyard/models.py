@@ -1,0 +1,7 @@
+"""Every model of Taskyard, gathered from the rooms they live in."""
+
+from taskyard.celery.broker.models import Binding, Message
+from taskyard.jobs.models import Attempt, Canvas, CanvasPart, Job
+from taskyard.runtime.models import Lease, Worker
+
+__all__ = ["Attempt", "Binding", "Canvas", "CanvasPart", "Job", "Lease", "Message", "Worker"]

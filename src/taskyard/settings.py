@@ -1,0 +1,168 @@
+"""The one typed, frozen settings object, read from ``settings.TASKYARD`` on first use."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import difflib
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, get_type_hints
+
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+
+from taskyard.errors import ConfigurationError
+
+_DAY = dt.timedelta(days=1)
+
+#: How long final jobs are kept; ``None`` keeps them for ever.
+DEFAULT_RETENTION: Mapping[str, dt.timedelta | None] = {
+    "succeeded": 7 * _DAY,
+    "cancelled": 30 * _DAY,
+    "failed": 90 * _DAY,
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """``TASKYARD = {...}``: every key is optional and written in upper case."""
+
+    #: Alias of the control database, where jobs live.
+    database: str = "default"
+    #: Queues in order of urgency: a list of names, or logical name -> broker queue name. Empty: any name is accepted.
+    queues: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    #: Queues consumed by programs that are not ours: published in full, final once the broker confirms.
+    handover: tuple[str, ...] = ()
+    #: Dotted path of the project's Celery app; empty: ``<project>.celery:app`` if it exists, else the ready-made app.
+    celery_app: str = ""
+    #: Largest stored payload (arguments), in bytes.
+    max_payload_bytes: int = 128 * 1024
+    #: Largest stored result, in bytes; a larger one fails the job.
+    max_result_bytes: int = 1024 * 1024
+    #: How long final jobs are kept, per state; ``None``: for ever.
+    retention: Mapping[str, dt.timedelta | None] = dataclasses.field(default_factory=lambda: DEFAULT_RETENTION)
+    #: On SIGTERM, how long running jobs may finish before they are given back.
+    shutdown_grace: dt.timedelta = dt.timedelta(seconds=25)
+    #: Close database connections after each job, as Celery does; the default keeps healthy ones.
+    close_connections: bool = False
+    #: A returned ``{"success": False}`` marks the job failed.
+    fail_on_success_false: bool = True
+    #: A worker writes its heartbeat this often.
+    heartbeat: dt.timedelta = dt.timedelta(seconds=5)
+    #: A worker is lost when a rescuer, connected throughout, saw no heartbeat for this long.
+    worker_timeout: dt.timedelta = dt.timedelta(seconds=20)
+    #: A job is quarantined after this many lost children in a row.
+    poison_after: int = 3
+    #: How long publishing one batch may take before it counts as failed.
+    publish_timeout: dt.timedelta = dt.timedelta(seconds=5)
+    #: Most messages of one queue in the broker.
+    window_max: int = 1000
+    #: Messages of one queue in the broker while no worker for it is registered.
+    window_unattended: int = 10
+    #: A queued job whose message did not arrive is published again after this long, then backing off.
+    republish_after: dt.timedelta = dt.timedelta(seconds=10)
+    #: Jobs running longer than this are acknowledged early: the row carries them, not the broker.
+    acknowledge_after: dt.timedelta = dt.timedelta(seconds=60)
+    #: Progress of one job is written at most this often.
+    progress_interval: dt.timedelta = dt.timedelta(milliseconds=500)
+    #: Longest pause between two looks for due work where no notification arrives.
+    poll_interval: dt.timedelta = dt.timedelta(seconds=1)
+    #: Run the agents (feeder, rescuer, pruner) in every worker; False: only in ``taskyard scheduler``.
+    agents: bool = True
+    #: Run task messages that no row stands behind, from programs without Taskyard.
+    adopt_foreign: bool = False
+
+
+def _near(name: str, known: list[str]) -> str:
+    match = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {match[0]!r}?" if match else ""
+
+
+def _as_queues(value: Any) -> Mapping[str, str]:
+    if isinstance(value, Mapping):
+        return {str(k): str(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
+        return {v: v for v in value}
+    raise TypeError("a list of names, or a dict of logical name to broker queue name")
+
+
+def _as_retention(value: Any) -> Mapping[str, dt.timedelta | None]:
+    if not isinstance(value, Mapping) or not set(value) <= set(DEFAULT_RETENTION):
+        raise TypeError(f"a dict with some of the keys {', '.join(DEFAULT_RETENTION)}")
+    if not all(v is None or isinstance(v, dt.timedelta) for v in value.values()):
+        raise TypeError("timedelta or None for each state")
+    return {**DEFAULT_RETENTION, **value}
+
+
+def _as_names(value: Any) -> tuple[str, ...]:
+    if isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
+        return tuple(value)
+    raise TypeError("a list of queue names")
+
+
+def _as_positive_int(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise TypeError("a whole number above zero")
+    return value
+
+
+def _as_duration(value: Any) -> dt.timedelta:
+    if not isinstance(value, dt.timedelta) or value < dt.timedelta(0):
+        raise TypeError("a timedelta that is not negative, for example timedelta(seconds=25)")
+    return value
+
+
+def _as_bool(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("True or False")
+    return value
+
+
+def _as_str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a string")
+    return value
+
+
+_BY_NAME = {"queues": _as_queues, "retention": _as_retention, "handover": _as_names}
+_BY_TYPE = {int: _as_positive_int, dt.timedelta: _as_duration, bool: _as_bool, str: _as_str}
+
+
+def parse(raw: Mapping[str, Any], databases: Mapping[str, Any]) -> Settings:
+    """Build settings from a ``TASKYARD`` dict; raises :class:`ConfigurationError` naming every problem at once."""
+    hints = get_type_hints(Settings)
+    known = [field.name.upper() for field in dataclasses.fields(Settings)]
+    problems, values = [], {}
+    for key, value in raw.items():
+        if key not in known:
+            problems.append(f"{key!r} is not a setting.{_near(str(key).upper(), known)}")
+            continue
+        name = key.lower()
+        convert = _BY_NAME.get(name) or _BY_TYPE[hints[name]]
+        try:
+            values[name] = convert(value)
+        except TypeError as wanted:
+            problems.append(f"{key} must be {wanted}; it is {value!r}.")
+    if values.get("database", "default") not in databases:
+        problems.append(f"DATABASE names {values.get('database', 'default')!r}, which DATABASES does not define.")
+    if problems:
+        raise ConfigurationError(problems)
+    return Settings(**values)
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings in force; raises :class:`ConfigurationError` if they cannot work."""
+    raw = getattr(django_settings, "TASKYARD", {})
+    if not isinstance(raw, Mapping):
+        raise ConfigurationError([f"TASKYARD must be a dict; it is {raw!r}."])
+    return parse(raw, django_settings.DATABASES)
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting in ("TASKYARD", "DATABASES"):
+        get_settings.cache_clear()
+
+
+setting_changed.connect(_forget)

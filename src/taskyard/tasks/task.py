@@ -1,0 +1,238 @@
+"""Declaring a task: ``@task`` and what it returns."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import functools
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from django.apps import apps
+
+from taskyard.errors import InvalidTask
+from taskyard.tasks import registry
+from taskyard.tasks.doors import door
+from taskyard.tasks.retry import NO_RETRY, RetryPolicy
+from taskyard.tasks.unique import Unique
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PRIORITY_RANGE = (-100, 100)
+_NAME = re.compile(r"[A-Za-z_]\w*\.[A-Za-z_]\w*")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """What a declaration says; all of it can be read, nothing of it changes after the declaration."""
+
+    queue: str | None = None
+    priority: int = 0
+    retry: RetryPolicy = NO_RETRY
+    soft_time_limit: dt.timedelta | None = None
+    time_limit: dt.timedelta | None = None
+    unique: Unique | None = None
+    unique_until: str = "end"
+    on_duplicate: str = "return"
+    bind: bool = False
+    tracked: bool = True
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallOptions:
+    """What one call says on top of the declaration (``task.using(...)``)."""
+
+    queue_name: str | None = None
+    priority: int | None = None
+    run_after: dt.datetime | dt.timedelta | None = None
+    tenant: str | None = None
+    subject: Any = None
+    database: str | None = None
+    created_by: Any = None
+    tags: tuple[str, ...] = ()
+
+
+class Task(Generic[P, R]):
+    """A declared task. Calling it runs its body here and now, without a job."""
+
+    def __init__(
+        self, func: Callable[P, R], name: str, options: TaskOptions, *, call: CallOptions | None = None
+    ) -> None:
+        self.func = func
+        self.name = name
+        self.options = options
+        self.call = call or CallOptions()
+        functools.update_wrapper(self, func)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.func(self, *args, **kwargs) if self.options.bind else self.func(*args, **kwargs)  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        return f"<task {self.name}>"
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        """The signature a caller sees (without the bound first argument)."""
+        signature = inspect.signature(self.func)
+        if self.options.bind:
+            return signature.replace(parameters=list(signature.parameters.values())[1:])
+        return signature
+
+    @property
+    def job(self) -> Any:
+        """The running job, for tasks declared with ``bind=True``."""
+        return door("current_job")()
+
+    def using(
+        self,
+        *,
+        queue_name: str | None = None,
+        priority: int | None = None,
+        run_after: dt.datetime | dt.timedelta | None = None,
+        tenant: str | None = None,
+        subject: Any = None,
+        database: str | None = None,
+        created_by: Any = None,
+        tags: Iterable[str] = (),
+    ) -> Task[P, R]:
+        """The same task with options for one call.
+
+        ``run_after`` is an aware datetime, or a timedelta from now. ``priority`` runs from -100 to 100, higher is
+        sooner. ``database`` names the alias whose transaction the job belongs to. ``subject`` is a saved model
+        instance the job is about.
+        """
+        _check_priority(self.name, priority)
+        given = CallOptions(queue_name, priority, run_after, tenant, subject, database, created_by, tuple(tags))
+        merged = {
+            field.name: getattr(given, field.name) or getattr(self.call, field.name)
+            for field in dataclasses.fields(CallOptions)
+        }
+        if priority is not None:
+            merged["priority"] = priority
+        return Task(self.func, self.name, self.options, call=CallOptions(**merged))
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Write a job for this call in the caller's transaction and return it.
+
+        The job exists exactly if that transaction commits; it then runs at least once. Never talks to the broker.
+        Raises ``TypeError`` for arguments the task does not take, :class:`~taskyard.errors.NotJson`,
+        :class:`~taskyard.errors.PayloadTooLarge`, :class:`~taskyard.errors.UnknownQueue`, and
+        :class:`~taskyard.errors.DuplicateJob` for ``on_duplicate="raise"``.
+        """
+        return door("enqueue")(self, args, kwargs)
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """:meth:`enqueue` for async code; the insert runs in Django's thread for synchronous code."""
+        return await door("aenqueue")(self, args, kwargs)
+
+    def enqueue_many(
+        self, calls: Iterable[Mapping[str, Any]], *, spread: dt.timedelta | None = None
+    ) -> Any:
+        """:func:`taskyard.enqueue_many` for this task."""
+        return door("enqueue_many")(self, calls, spread=spread)
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Celery's word for :meth:`enqueue`; returns an ``AsyncResult`` whose id is the job's."""
+        return door("celery_task")(self.name).apply_async(args, kwargs)
+
+    def apply_async(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Celery's call with all its options."""
+        return door("celery_task")(self.name).apply_async(tuple(args), dict(kwargs or {}), **options)
+
+    def s(self, *args: Any, **kwargs: Any) -> Any:
+        """A Celery signature, for chains, groups and chords."""
+        return door("celery_task")(self.name).s(*args, **kwargs)
+
+    def si(self, *args: Any, **kwargs: Any) -> Any:
+        """An immutable Celery signature."""
+        return door("celery_task")(self.name).si(*args, **kwargs)
+
+
+@overload
+def task(func: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    *,
+    name: str | None = ...,
+    queue: str | None = ...,
+    priority: int = ...,
+    retry: RetryPolicy | None = ...,
+    soft_time_limit: dt.timedelta | None = ...,
+    time_limit: dt.timedelta | None = ...,
+    unique: Unique | None = ...,
+    unique_until: str = ...,
+    on_duplicate: str = ...,
+    bind: bool = ...,
+    tracked: bool = ...,
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(func: Callable[P, R] | None = None, /, *, name: str | None = None, **options: Any) -> Any:
+    """Declare a task.
+
+    Args:
+        name: ``<app_label>.<action>``; the default is the app's label and the function's name.
+        queue: logical queue name; default: by Celery's ``task_routes``, else its default queue.
+        priority: -100 to 100, higher is sooner.
+        retry: a :class:`RetryPolicy`; default: no retry.
+        soft_time_limit, time_limit: timedeltas; the package sets none by itself.
+        unique: at most one unfinished job per (tenant, task, key); see :data:`taskyard.tasks.unique.Unique`.
+        unique_until: how long the key is held: ``"end"`` (default) or ``"start"`` of the first attempt.
+        on_duplicate: ``"return"`` the existing job (default) or ``"raise"``.
+        bind: pass the task itself as first argument (``self.job`` is the running job).
+        tracked: False sends a plain Celery message without a row: none of the promises hold for it.
+
+    Raises :class:`~taskyard.errors.InvalidTask` for a declaration that cannot work.
+    """
+
+    def declare(function: Callable[P, R]) -> Task[P, R]:
+        full_name = name or default_name(function)
+        known = {field.name for field in dataclasses.fields(TaskOptions)}
+        unknown = set(options) - known
+        if unknown:
+            raise InvalidTask(full_name, f"unknown option {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
+        if options.get("retry") is None:
+            options.pop("retry", None)
+        declared: Task[P, R] = Task(function, full_name, TaskOptions(**options))
+        _check(declared)
+        registry.register(declared)
+        return declared
+
+    return declare if func is None else declare(func)
+
+
+def default_name(function: Callable[..., Any]) -> str:
+    """``<app_label>.<function>``: the label of the app the module belongs to, else the name of its package."""
+    module = function.__module__
+    config = apps.get_containing_app_config(module) if apps.apps_ready else None
+    if config is not None:
+        return f"{config.label}.{function.__name__}"
+    parts = [part for part in module.split(".") if part not in ("tasks", "__main__")]
+    return f"{parts[-1] if parts else 'main'}.{function.__name__}"
+
+
+def _check(declared: Task[Any, Any]) -> None:
+    options = declared.options
+    if not _NAME.fullmatch(declared.name):
+        raise InvalidTask(declared.name, "the name must have the form <app_label>.<action>, for example 'shop.send_mail'")
+    _check_priority(declared.name, options.priority)
+    if options.unique_until not in ("start", "end"):
+        raise InvalidTask(declared.name, f"unique_until must be 'start' or 'end', not {options.unique_until!r}")
+    if options.on_duplicate not in ("return", "raise"):
+        raise InvalidTask(declared.name, f"on_duplicate must be 'return' or 'raise', not {options.on_duplicate!r}")
+    for field in ("soft_time_limit", "time_limit"):
+        limit = getattr(options, field)
+        if limit is not None and not isinstance(limit, dt.timedelta):
+            raise InvalidTask(declared.name, f"{field} must be a timedelta, not {limit!r}")
+    if isinstance(options.unique, (str, tuple)):
+        names = (options.unique,) if isinstance(options.unique, str) else options.unique
+        missing = [name for name in names if name not in declared.signature.parameters]
+        if missing:
+            raise InvalidTask(declared.name, f"unique names {missing[0]!r}, which is not a parameter of the function")
+
+
+def _check_priority(name: str, priority: int | None) -> None:
+    low, high = PRIORITY_RANGE
+    if priority is not None and not low <= priority <= high:
+        raise InvalidTask(name, f"priority must be between {low} and {high}, not {priority}")
