@@ -1,0 +1,47 @@
+"""What every tier shares: where the servers are, and saying loudly which of them are missing."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+
+import pytest
+
+from tests import servers
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    """An empty Redis database number of the test's own."""
+    with servers.fresh_redis() as address:
+        yield address
+
+
+@pytest.fixture
+def amqp_url() -> Iterator[str]:
+    """A RabbitMQ virtual host of the test's own."""
+    with servers.fresh_vhost() as address:
+        yield address
+
+
+BROKERS = {
+    "database": lambda: nullcontext(""),
+    "redis": servers.fresh_redis,
+    "rabbitmq": servers.fresh_vhost,
+}
+
+
+@pytest.fixture(params=BROKERS)
+def broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs the test once per broker, each clean; an empty address is the database broker (nothing set)."""
+    with BROKERS[request.param]() as address:
+        yield address
+
+
+def pytest_report_header() -> list[str]:
+    from django.conf import settings
+
+    return [f"database: {settings.DATABASES['default']['ENGINE'].rpartition('.')[2]}"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for kind, reason in servers.missing().items():
+        terminalreporter.write_line(f"SERVER MISSING: {kind}: {reason}", red=True, bold=True)

@@ -1,0 +1,81 @@
+"""Django as the tests run it. `TASKYARD_TEST_DB` is sqlite, postgres or mysql; unset: PostgreSQL if there is one.
+
+The database has the same name under test as outside it, and the name is in the environment, so that processes a test
+starts with these settings (workers, commands) see the rows the test wrote.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests import servers
+
+SECRET_KEY = "only for tests"
+USE_TZ = True
+TIME_ZONE = "UTC"
+ROOT_URLCONF = "tests.urls"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "taskyard",
+    "tests.app",
+]
+MIGRATION_MODULES = {"app": None}
+TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+TASKYARD: dict[str, Any] = {}
+
+# Unset, the database is the broker. A test that starts processes on another one says so in their environment.
+if os.environ.get("TASKYARD_TEST_BROKER_URL"):
+    CELERY_BROKER_URL = os.environ["TASKYARD_TEST_BROKER_URL"]
+
+
+def _database_kind() -> str:
+    kind = os.environ.get("TASKYARD_TEST_DB")
+    if kind is None:
+        kind = "postgres" if servers.url("postgres", start=False) else "sqlite"
+    if kind not in ("sqlite", "postgres", "mysql"):
+        raise ValueError(f"TASKYARD_TEST_DB is {kind!r}; it may be sqlite, postgres or mysql.")
+    return kind
+
+
+def _run_name() -> str:
+    """One name per test run, handed down to the processes it starts."""
+    return os.environ.setdefault("TASKYARD_TEST_RUN", servers.fresh_name())
+
+
+def _sqlite() -> dict[str, Any]:
+    folder = os.environ.get("TASKYARD_TEST_FOLDER")
+    if folder is None:
+        folder = os.environ["TASKYARD_TEST_FOLDER"] = tempfile.mkdtemp(prefix="taskyard-tests-")
+        # Only in the process that made it: children inherit the variable.
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(Path(folder) / f"{_run_name()}.sqlite3"),
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+    }
+
+
+def _database() -> dict[str, Any]:
+    kind = _database_kind()
+    if kind == "sqlite":
+        entry = _sqlite()
+    else:
+        address = servers.url(kind)
+        if address is None:
+            raise servers.ServerMissing(f"TASKYARD_TEST_DB={kind}, but: {servers.missing()[kind]}")
+        entry = {**servers.django_database(address), "NAME": _run_name()}
+    return {**entry, "CONN_HEALTH_CHECKS": True, "TEST": {"NAME": entry["NAME"]}}
+
+
+DATABASES = {"default": _database()}
