@@ -6,7 +6,6 @@ starts with these settings (workers, commands) see the rows the test wrote.
 
 import atexit
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -45,19 +44,27 @@ def _database_kind() -> str:
 
 
 def _run_name() -> str:
-    """One name per test run, handed down to the processes it starts."""
-    return os.environ.setdefault("TASKYARD_TEST_RUN", servers.fresh_name())
+    """One name per test run, handed down to the processes it starts; what it left on disk goes when it ends."""
+    name = os.environ.get("TASKYARD_TEST_RUN")
+    if name is None:
+        name = os.environ["TASKYARD_TEST_RUN"] = servers.fresh_name()
+        atexit.register(_remove_files, _sqlite_file(name))
+    return name
+
+
+def _sqlite_file(name: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"{name}.sqlite3"
+
+
+def _remove_files(file: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        file.with_name(file.name + suffix).unlink(missing_ok=True)
 
 
 def _sqlite() -> dict[str, Any]:
-    folder = os.environ.get("TASKYARD_TEST_FOLDER")
-    if folder is None:
-        folder = os.environ["TASKYARD_TEST_FOLDER"] = tempfile.mkdtemp(prefix="taskyard-tests-")
-        # Only in the process that made it: children inherit the variable.
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": str(Path(folder) / f"{_run_name()}.sqlite3"),
+        "NAME": str(_sqlite_file(_run_name())),
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,

@@ -60,15 +60,15 @@ class Report:
 
     def skip(self, what: str, reason: str) -> None:
         self.skipped.append(what)
-        self.say(f"  {what:<34} SKIPPED: {reason}")
+        self.say(f"  {what:<48} SKIPPED: {reason}")
 
     def summary(self, seconds: float) -> str:
         words = ("failed", "error", "passed", "skipped", "xfailed", "xpassed")
         parts = [f"{self.counts[word]} {word}" for word in words if self.counts.get(word)]
         if self.failures:
-            parts.append(f"FAILED RUNS: {', '.join(self.failures)}")
+            parts.append(f"FAILED: {' + '.join(self.failures)}")
         if self.skipped:
-            parts.append(f"not run: {', '.join(self.skipped)}")
+            parts.append(f"{len(self.skipped)} runs skipped, see above")
         return f"==== {'; '.join(parts) or 'nothing ran'} in {seconds:.0f}s ===="
 
 
@@ -143,7 +143,7 @@ def pytest_run(report: Report, python: str, tier: str, label: str, database: str
         "ok" if code == 0 else "no tests found" if code == 5 else "stopped, it hung" if run.timed_out else "FAILED"
     )
     over = "  OVER BUDGET" if seconds > budget else ""
-    report.say(f"  {label:<34} {verdict:<16} {seconds:6.1f} s of {budget} s{over}  {run.closing}")
+    report.say(f"  {label:<48} {verdict:<16} {seconds:6.1f} s of {budget} s{over}  {run.closing}")
 
 
 def check(report: Report) -> None:
@@ -152,7 +152,7 @@ def check(report: Report) -> None:
     code = subprocess.run([sys.executable, "tools/check.py"], cwd=ROOT, check=False).returncode
     if code:
         report.failures.append("check")
-    report.say(f"  {'check':<34} {'FAILED' if code else 'ok':<16} {time.monotonic() - started:6.1f} s")
+    report.say(f"  {'check':<48} {'FAILED' if code else 'ok':<16} {time.monotonic() - started:6.1f} s")
 
 
 def main_environment(report: Report) -> None:
@@ -171,7 +171,7 @@ def matrix(report: Report) -> None:
     for python_version, django_version in MATRIX.items():
         cell = f"Python {python_version}, Django {django_version}"
         if (python_version, django_version) == here:
-            report.say(f"  {cell:<34} is the main environment, already run")
+            report.say(f"  {cell:<48} is the main environment, already run")
             continue
         python = environment_for(report, python_version, django_version, cell)
         for tier, database in MATRIX_RUNS if python else ():
@@ -198,7 +198,7 @@ def environment_for(report: Report, python_version: str, django_version: str, ce
     ):
         if subprocess.run(command, cwd=ROOT, check=False).returncode:
             report.failures.append(f"installing {cell}")
-            report.say(f"  {cell:<34} FAILED to install")
+            report.say(f"  {cell:<48} FAILED to install")
             return None
     stamp.touch()
     return str(python)
@@ -210,7 +210,7 @@ def main() -> int:
     check(report)
     try:
         for kind in servers.KINDS:
-            report.say(f"  server {kind:<27} {servers.describe(kind)}")
+            report.say(f"  server {kind:<41} {servers.describe(kind)}")
             if servers.url(kind) is None and servers.required():
                 report.failures.append(f"server {kind} missing")
         main_environment(report)

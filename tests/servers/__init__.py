@@ -89,7 +89,7 @@ _started = ExitStack()
 
 def url(kind: str, *, start: bool = True) -> str | None:
     """Where the shared server of that kind is; None when there is none. `start=False` only looks."""
-    if kind not in _found and (kind not in _missing or start):
+    if kind not in _found and kind not in _missing:
         _look(kind, start)
     return _found[kind][0] if kind in _found else None
 
@@ -157,9 +157,12 @@ def _look(kind: str, start: bool) -> None:
             tried.append(str(error))
             continue
         _found[kind] = (server.url, source.__name__.replace("_", " "))
-        _missing.pop(kind, None)
+        # Processes that a test starts look in the same places, and must find this one instead of starting their own.
+        os.environ[known.variable] = server.url
+        _started.callback(os.environ.pop, known.variable, None)
         return
-    _missing[kind] = "; ".join(tried)
+    if start:
+        _missing[kind] = "; ".join(tried)
 
 
 # ---- something of one's own on a shared server
