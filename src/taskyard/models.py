@@ -2,6 +2,7 @@
 
 from taskyard.celery.broker.models import Binding, Message
 from taskyard.jobs.models import Attempt, Canvas, CanvasPart, Job
+from taskyard.outbox.models import QueueSetting
 from taskyard.runtime.models import Lease, Worker
 
-__all__ = ["Attempt", "Binding", "Canvas", "CanvasPart", "Job", "Lease", "Message", "Worker"]
+__all__ = ["Attempt", "Binding", "Canvas", "CanvasPart", "Job", "Lease", "Message", "QueueSetting", "Worker"]
