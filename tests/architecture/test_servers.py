@@ -1,0 +1,75 @@
+"""The private servers do what the tests that break things rely on, and leave nothing behind."""
+
+import os
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+from tests import servers
+
+
+def test_a_killed_server_comes_back_on_the_same_port_with_nothing_left_behind() -> None:
+    with servers.private_redis() as server:
+        folder, first = server.folder, server.pid
+        address = server.url
+        server.kill()
+        assert not server.is_running
+        with pytest.raises(redis.ConnectionError):
+            redis.Redis.from_url(address).ping()
+        server.start()
+        assert redis.Redis.from_url(address).ping()
+        assert (server.url, server.pid != first) == (address, True)
+    assert folder is not None
+    assert not folder.exists()
+    assert not Path(f"/proc/{server.pid}").exists()
+
+
+def test_a_frozen_server_answers_nothing_until_it_thaws() -> None:
+    with servers.private_redis() as server, redis.Redis.from_url(server.url, socket_timeout=0.2) as client:
+        client.ping()
+        server.freeze()
+        with pytest.raises(redis.TimeoutError):
+            client.ping()
+        server.thaw()
+        servers.wait_until(lambda: server.is_ready(), 5, "redis to thaw")
+
+
+def test_flushing_a_private_server_leaves_the_shared_one_alone(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as shared, servers.private_redis() as server:
+        shared.set("kept", "1")
+        server.flush()
+        assert shared.get("kept") == b"1"
+
+
+def test_two_claims_on_the_shared_redis_never_meet() -> None:
+    with servers.fresh_redis() as one, servers.fresh_redis() as two:
+        assert one != two
+
+
+def test_a_private_postgres_keeps_its_data_through_a_crash() -> None:
+    with servers.private_postgres() as server:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("create table kept (id int)")
+        server.kill()
+        server.start()
+        with psycopg.connect(server.url) as connection:
+            assert connection.execute("select count(*) from kept").fetchone() == (0,)
+
+
+def test_pgbouncer_hands_out_connections_per_transaction() -> None:
+    with servers.fresh_database("postgres") as database, servers.pgbouncer(database) as bouncer:
+        with psycopg.connect(bouncer.url, autocommit=True, prepare_threshold=None) as connection:
+            connection.execute("listen nobody_hears_this")
+            assert connection.execute("select current_database()").fetchone() == (database.rpartition("/")[2],)
+        with psycopg.connect(bouncer.url.rpartition("/")[0] + "/pgbouncer", autocommit=True) as admin:
+            rows = admin.execute("show config", prepare=False).fetchall()
+        assert [row[1] for row in rows if row[0] == "pool_mode"] == ["transaction"]
+
+
+def test_a_child_process_finds_the_servers_its_parent_found() -> None:
+    servers.require("redis")
+    assert set(servers.environment()) <= {kind.variable for kind in servers.KINDS.values()}
+    assert all(address for address in servers.environment().values())
+    assert os.environ.get("TASKYARD_TEST_RUN", "").startswith("taskyard_")
