@@ -1,0 +1,101 @@
+"""Queued jobs as messages: the row itself is taken, there is no second copy."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from taskyard.celery.broker.store import marks
+from taskyard.celery.messages import thin_message
+from taskyard.jobs.sql import TABLE, Sql
+from taskyard.outbox import outgoing
+from taskyard.runtime.identity import worker_id
+from taskyard.settings import get_settings
+
+#: NOTIFY channel for jobs that workers may take.
+CHANNEL = "taskyard_take"
+
+_READY = "lane = 2 AND state = 'queued' AND worker IS NULL AND queue = %s"
+
+
+def logical_name(queue: str) -> str | None:
+    """The queue's name in job rows; None where no job of ours is to be had (``HANDOVER``)."""
+    settings = get_settings()
+    by_broker_name = {broker: logical for logical, broker in settings.queues.items()}
+    name = by_broker_name.get(queue, queue)
+    return None if name in settings.handover else name
+
+
+def urgency(queue: str) -> int:
+    """Place of a broker queue in ``TASKYARD["QUEUES"]``, most urgent first; those not listed come last."""
+    broker_names = list(get_settings().queues.values())
+    return broker_names.index(queue) if queue in broker_names else len(broker_names)
+
+
+class JobRows:
+    """Statements on queued jobs, on the calling thread's connection to the control database.
+
+    A job is in the hands of the worker *process*, whose rows the rescuer frees when it dies: no lease is needed.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self.sql = Sql(alias)
+
+    def is_ready(self, queue: str) -> tuple[str, Sequence[Any]]:
+        """The subquery that finds a job to take, for ``Store.ready``."""
+        return f"SELECT 1 FROM {TABLE} WHERE {_READY}", [logical_name(queue)]
+
+    def take(self, queue: str, limit: int) -> list[tuple[uuid.UUID, dict[str, Any]]]:
+        """Take up to ``limit`` jobs, best first: their ids and thin messages as kombu's raw messages."""
+        rows = self.sql.take(
+            "worker = %s",
+            _READY,
+            [self.sql.uuid(worker_id()), logical_name(queue)],
+            order="priority DESC, published_at, id",
+            limit=limit,
+            returning=f"published_at, {outgoing.COLUMNS}",
+        )
+        # RETURNING has no order of its own.
+        jobs = [(self.sql.read_time(row[0]), outgoing.from_row(self.sql, row[1:])) for row in rows]
+        jobs.sort(key=lambda job: (-job[1].priority, job[0].timestamp() if job[0] else 0.0, job[1].id))
+        return [(out.id, as_raw_message(out, queue)) for _, out in jobs]
+
+    def release(self, ids: Sequence[uuid.UUID]) -> None:
+        """Give jobs back that were not started meanwhile."""
+        self._free(f"id IN ({marks(ids)})", [self.sql.uuid(job_id) for job_id in ids])
+
+    def release_others(self, kept: Sequence[uuid.UUID]) -> None:
+        """Give back jobs this process took but does not know of: the connection broke before the answer came."""
+        besides = f"lane = 2 AND id NOT IN ({marks(kept)})" if kept else "lane = 2"
+        self._free(besides, [self.sql.uuid(job_id) for job_id in kept])
+
+    def size(self, queue: str) -> int:
+        """How many jobs wait to be taken."""
+        return int(self.sql.query(f"SELECT COUNT(*) FROM {TABLE} WHERE {_READY}", [logical_name(queue)])[0][0])
+
+    def _free(self, where: str, params: Sequence[Any]) -> None:
+        freed = self.sql.execute(
+            f"UPDATE {TABLE} SET worker = NULL WHERE {where} AND state = 'queued' AND worker = %s",
+            [*params, self.sql.uuid(worker_id())],
+        )
+        if freed and self.sql.vendor == "postgresql":
+            self.sql.query(f"SELECT pg_notify('{CHANNEL}', '')")
+
+
+def as_raw_message(out: outgoing.Outgoing, queue: str) -> dict[str, Any]:
+    """The job's thin message in the form kombu's virtual channels read."""
+    body, headers, properties = thin_message(out)
+    routing = {"exchange": "", "routing_key": queue, "priority": out.priority, "redelivered": False}
+    return {
+        "body": body,
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": headers,
+        "properties": {
+            **properties,
+            "priority": out.priority,
+            "delivery_info": routing,
+            "body_encoding": "utf-8",
+        },
+    }
