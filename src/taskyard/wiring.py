@@ -2,6 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from taskyard.tasks.doors import open_door
+
 
 def connect() -> None:
-    """Called by ``TaskyardConfig.ready()``."""
+    """Called by ``TaskyardConfig.ready()``. Celery is imported when the first task is sent, not here."""
+    from taskyard import enqueue
+    from taskyard.jobs.current import current_job
+
+    open_door("enqueue", enqueue.enqueue)
+    open_door("aenqueue", enqueue.aenqueue)
+    open_door("enqueue_many", enqueue.enqueue_many)
+    open_door("current_job", current_job)
+    open_door("celery_task", _celery_task)
+    open_door("route", _route)
+    open_door("is_eager", _is_eager)
+    open_door("run_eagerly", _run_eagerly)
+
+
+def _celery_task(name: str) -> Any:
+    from taskyard.celery import get_app
+
+    return get_app().tasks[name]
+
+
+def _route(task: str) -> str:
+    from taskyard.celery import get_app
+
+    return get_app().route_of(task)
+
+
+def _is_eager() -> bool:
+    from taskyard.celery.eager import is_eager
+
+    return is_eager()
+
+
+def _run_eagerly(*args: Any) -> None:
+    from taskyard.celery.eager import run_eagerly
+
+    run_eagerly(*args)

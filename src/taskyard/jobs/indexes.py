@@ -40,6 +40,9 @@ def statements(vendor: str) -> list[str]:
 
 def create(apps: Any, schema_editor: Any) -> None:
     """For ``RunPython`` in a migration."""
+    if schema_editor.connection.vendor == "postgresql":
+        # Room on each page for the next version of its rows: without it half of the claims are no HOT updates.
+        schema_editor.execute("ALTER TABLE taskyard_job SET (fillfactor = 85)")
     for statement in statements(schema_editor.connection.vendor):
         schema_editor.execute(statement)
 

@@ -11,3 +11,8 @@ def register() -> None:
     from kombu.transport import TRANSPORT_ALIASES
 
     TRANSPORT_ALIASES["taskyard"] = "taskyard.celery.broker.transport:Transport"
+
+
+def is_database(url: str | None) -> bool:
+    """Whether a broker URL names the database broker."""
+    return not url or url.partition("://")[0] == "taskyard"

@@ -211,6 +211,7 @@ class Channel(virtual.Channel):
             self.poller.later(partial(write, remember=True))
         else:
             perform(self.alias, write)
+            self.poller.nudge()
 
     def _put(
         self, exchange: str, routing_key: str, *, payload: str, priority: int, ttl: float | None, remember: bool = False

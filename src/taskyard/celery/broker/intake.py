@@ -9,6 +9,7 @@ import select
 import socket
 import threading
 import uuid
+import weakref
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -29,6 +30,7 @@ class Bell:
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self._has_rung = False
+        weakref.finalize(self, _close_both, self._reader, self._writer).atexit = False
 
     def fileno(self) -> int:
         """For selectors; readable once rung."""
@@ -56,8 +58,12 @@ class Bell:
 
     def close(self) -> None:
         """Later rings are ignored."""
-        self._reader.close()
-        self._writer.close()
+        _close_both(self._reader, self._writer)
+
+
+def _close_both(reader: socket.socket, writer: socket.socket) -> None:
+    reader.close()
+    writer.close()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class Poller:
         self._letters: deque[Callable[[], None]] = deque(maxlen=_MOST_PENDING)
         self._questions: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._watch: wakeup.Pauses | None = None
-        self._must_reconcile = False
+        self._must_reconcile = self._must_end = False
         self._next_renewal = self._idle_since = 0.0
         # Not by processes that are here for a moment only.
         self._next_sweep = time.monotonic() + random.uniform(2.0, 5.0)
@@ -92,9 +92,24 @@ class Poller:
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name=f"taskyard-broker-{self.alias}", daemon=True)
-                self._idle_since = time.monotonic()
+                self._idle_since, self._must_end = time.monotonic(), False
                 self._thread.start()
         self.bell.ring()
+
+    def nudge(self) -> None:
+        """Look now if somebody consumes here: this process has just written what one may want."""
+        if self._thread is not None:
+            self.bell.ring()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Write what is to be written, give everything back and end; it starts again when it is needed."""
+        for intake in list(self._intakes):
+            self.give_back(intake.close())
+        thread = self._thread
+        if thread is not None:
+            self._must_end = True
+            self.bell.ring()
+            thread.join(timeout)
 
     def acknowledge(self, delivery: Delivery) -> None:
         """The message is done with. A job needs no statement: its row says what became of it."""
@@ -154,7 +169,7 @@ class Poller:
         with self._lock:
             if self._has_work():
                 self._idle_since = time.monotonic()
-            elif time.monotonic() - self._idle_since > _LINGER_SECONDS:
+            elif self._must_end or time.monotonic() - self._idle_since > _LINGER_SECONDS:
                 # The next thread may start at once: nothing of this one may be left behind.
                 self._thread = self._watch = None
                 return True
@@ -381,7 +396,9 @@ _registry_lock = threading.Lock()
 def poller_for(alias: str) -> Poller:
     """This process's poller for a database."""
     with _registry_lock:
-        return _pollers.setdefault(alias, Poller(alias))
+        if alias not in _pollers:
+            _pollers[alias] = Poller(alias)
+        return _pollers[alias]
 
 
 def _after_fork() -> None:
@@ -392,10 +409,7 @@ def _after_fork() -> None:
 
 def _at_exit() -> None:
     for poller in list(_pollers.values()):
-        held = [delivery for intake in list(poller._intakes) for delivery in intake.close()]
-        poller.give_back(held)
-        if held or poller._is_pending():
-            poller.flush(2.0)
+        poller.stop(2.0)
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -17,13 +17,15 @@ from taskyard.celery.broker.intake import Bell
 
 logger = logging.getLogger(__name__)
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE, _GROWTH = 0.02, 0.2, 1.5
+_SHORTEST_PAUSE, _GROWTH = 0.02, 1.5
 #: How long a new connection may take to hear of a notification sent over another one.
 _PROBE_SECONDS = 2.0
 
 
 class Pauses:
     """Adaptive polling: 20 ms after there was work, growing to 200 ms."""
+
+    longest = 0.2
 
     def __init__(self, bell: Bell) -> None:
         self.bell = bell
@@ -39,11 +41,13 @@ class Pauses:
     def wait(self, seconds: float, queues: Collection[str]) -> None:
         """Return when one of ``queues`` may have something, the bell rang, or ``seconds`` are over."""
         self.bell.wait(min(self.pause, seconds))
-        self.pause = min(self.pause * _GROWTH, _LONGEST_PAUSE)
+        self.pause = min(self.pause * _GROWTH, self.longest)
 
 
 class DataVersion(Pauses):
     """On SQLite: asks, without a query or a lock, whether another connection has written."""
+
+    longest = 0.1  # asking costs 20 microseconds
 
     def __init__(self, connection: BaseDatabaseWrapper, bell: Bell) -> None:
         super().__init__(bell)
@@ -59,7 +63,7 @@ class DataVersion(Pauses):
         while (left := deadline - time.monotonic()) > 0:
             if self.bell.wait(min(self.pause, left)) or self._read() != self._version:
                 return
-            self.pause = min(self.pause * _GROWTH, _LONGEST_PAUSE)
+            self.pause = min(self.pause * _GROWTH, self.longest)
 
     def _read(self) -> int:
         with self._wrap:

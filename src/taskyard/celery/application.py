@@ -1,0 +1,178 @@
+"""The Celery app: a plain one, with its messages going through the table."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import importlib
+import importlib.util
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import celery
+from celery import _state
+from celery.utils.time import maybe_iso8601
+from django.conf import settings as django_settings
+from django.utils import timezone
+from kombu.utils.objects import cached_property
+
+from taskyard.celery import broker, control, registry
+from taskyard.celery.messages import CALL
+from taskyard.settings import get_settings
+
+if TYPE_CHECKING:
+    from taskyard.celery.seam import Seam
+
+#: What Taskyard's promises need, all of it overridable by the project's own ``CELERY_*`` settings.
+DEFAULTS: Mapping[str, Any] = {
+    "broker_url": broker.URL,
+    "result_backend": "taskyard.celery.results.backend:JobBackend",
+    "accept_content": ["json"],
+    "task_serializer": "json",
+    "result_serializer": "json",
+    "task_acks_late": True,
+    "worker_prefetch_multiplier": 1,
+    "worker_consumer": "taskyard.celery.worker.consumer:Consumer",
+    "broker_connection_retry_on_startup": True,
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    "worker_enable_prefetch_count_reduction": False,
+}
+
+#: A connection to Redis that is half open must be noticed: the driver waits for ever by default.
+_REDIS_OPTIONS: Mapping[str, Any] = {
+    "socket_timeout": 30,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+    "visibility_timeout": 3600,
+}
+
+
+class Celery(celery.Celery):
+    """``celery.Celery`` whose tasks are jobs: written in the caller's transaction, published by the feeder.
+
+    Tasks, ``delay``, ``apply_async``, links, chains, groups, chords, routes and signals work unchanged.
+    """
+
+    registry_cls = "taskyard.celery.registry:Registry"
+    control_cls = "taskyard.celery.control:Control"
+    task_cls = "taskyard.celery.registry:JobTask"
+    builtin_fixups: ClassVar[set[str]] = {"taskyard.celery.worker.fixup:fixup"}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        broker.register()
+        super().__init__(*args, **kwargs)
+        self.add_defaults(lambda: dict(DEFAULTS))
+        registry.adopt_declared_tasks(self)
+        registry.add_own_tasks(self)
+        control.install()
+        # By name: a project's celery.py is imported before its models may be.
+        self.steps["worker"].add("taskyard.celery.worker.step:JobStep")
+        self.steps["consumer"].add("taskyard.celery.worker.early_ack:EarlyAck")
+
+    @cached_property
+    def seam(self) -> Seam:
+        """Where this app's messages become rows."""
+        from taskyard.celery.seam import Seam
+
+        return Seam(self)
+
+    def producer_or_acquire(self, producer: Any = None) -> Any:
+        """A producer that writes rows instead of publishing; never opens a connection by itself."""
+        return self.seam.producer(producer)
+
+    def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Enqueue a task by name; the times it is due and expires go to the row, not to the broker.
+
+        Celery would reroute ``eta`` and ``countdown`` on quorum queues and turn ``expires`` into a broker TTL, which
+        drops messages without a word.
+        """
+        call = {
+            "eta": _moment(options.pop("eta", None)) or _after(options.pop("countdown", None)),
+            "expires": _expiry(options.pop("expires", None)),
+            "has_reprs": "argsrepr" in options or "kwargsrepr" in options,
+            "queue": options.get("queue") if isinstance(options.get("queue"), str) else None,
+        }
+        options.pop("countdown", None)
+        options["headers"] = {**(options.get("headers") or {}), CALL: call}
+        producer = self.seam.producer(options.pop("producer", None), options.pop("connection", None))
+        with producer:
+            result = super().send_task(name, args, kwargs, producer=producer, **options)
+        result.id = producer.existing.get(result.id, result.id)
+        return result
+
+    def route_of(self, name: str) -> str:
+        """The logical queue of a task by the project's routes, else the default queue."""
+        task = self._tasks.get(name)
+        options = self.amqp.router.route({"queue": getattr(task, "queue", None)} if task else {}, name)
+        queue = options.get("queue") or self.amqp.default_queue
+        return str(queue.alias or queue.name)
+
+    def _get_backend(self) -> Any:
+        backend = super()._get_backend()
+        if type(backend).__module__ not in ("taskyard.celery.results.backend", "celery.backends.rpc"):
+            # Redis subscribes to the result when a task is *sent* and so makes .delay() wait for a result server that
+            # is away. It subscribes again in .get(), which is where it matters.
+            backend.on_task_call = _nothing
+        return backend
+
+    def _connection(self, url: Any, **kwargs: Any) -> Any:
+        options = dict(kwargs.get("transport_options") or {})
+        if str(url or "").startswith(("redis", "rediss", "valkey")):
+            kwargs["transport_options"] = {**_REDIS_OPTIONS, **self.conf.broker_transport_options, **options}
+        return super()._connection(url or broker.URL, **kwargs)
+
+
+def _nothing(producer: Any, task_id: str) -> None:
+    return None
+
+
+def _after(countdown: float | None) -> str | None:
+    return (timezone.now() + dt.timedelta(seconds=countdown)).isoformat() if countdown else None
+
+
+def _moment(value: Any) -> str | None:
+    if value is None:
+        return None
+    moment = maybe_iso8601(value)
+    # Celery reads a naive eta in the app's time zone; UTC unless the project says otherwise.
+    return (moment if moment.tzinfo else timezone.make_aware(moment)).isoformat()
+
+
+def _expiry(value: Any) -> str | None:
+    return _after(value) if isinstance(value, (int, float)) and value else _moment(value or None)
+
+
+@lru_cache(maxsize=1)
+def ready_made_app() -> Celery:
+    """An app for projects without a ``celery.py``: settings ``CELERY_*``, tasks of every installed app."""
+    if not django_settings.configured:
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
+    made = Celery("taskyard", set_as_current=_state.default_app is None)
+    made.config_from_object("django.conf:settings", namespace="CELERY")
+    made.autodiscover_tasks()
+    return made
+
+
+def get_app() -> Celery:
+    """The project's app: ``TASKYARD["CELERY_APP"]``, else ``<project>.celery:app``, else the ready-made one."""
+    named = get_settings().celery_app or _project_app()
+    if named:
+        module, _, attribute = named.partition(":")
+        found = getattr(importlib.import_module(module), attribute or "app")
+        if isinstance(found, Celery):
+            return found
+    return ready_made_app()
+
+
+@lru_cache(maxsize=1)
+def _project_app() -> str:
+    project = os.environ.get("DJANGO_SETTINGS_MODULE", "").rpartition(".")[0].partition(".")[0]
+    if not project or project == "taskyard":
+        return ""
+    with contextlib.suppress(ImportError, ValueError):
+        if importlib.util.find_spec(f"{project}.celery") is not None:
+            return f"{project}.celery:app"
+    return ""

@@ -1,0 +1,55 @@
+"""Celery's remote control, with a revoke that sticks."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from celery.app.control import Control as CeleryControl
+from celery.worker import control as worker_control
+from celery.worker.control import Panel
+from django.db import connections
+from django.utils import timezone
+
+from taskyard.jobs.ids import job_id
+
+
+class Control(CeleryControl):
+    """``app.control``."""
+
+    def revoke(self, task_id: Any, destination: Any = None, terminate: bool = False, **kwargs: Any) -> Any:
+        """Cancel the rows, then tell the workers: a revoked job never starts, whatever restarts."""
+        _cancel([task_id] if isinstance(task_id, str) else list(task_id))
+        return super().revoke(task_id, destination=destination, terminate=terminate, **kwargs)
+
+
+def _cancel(task_ids: list[str]) -> None:
+    # Imported here: a project's celery.py is imported before its models may be.
+    from taskyard.execution import steering
+
+    steering.cancel([job_id(one) for one in task_ids], timezone.now(), reason="revoked")
+
+
+def _cancel_in_thread(task_ids: list[str]) -> None:
+    def work() -> None:
+        try:
+            _cancel(task_ids)
+        finally:
+            connections.close_all()
+
+    # The worker's event loop does no database work.
+    threading.Thread(target=work, name="taskyard-revoke", daemon=True).start()
+
+
+_celery_revoke = worker_control.revoke
+
+
+def revoke(state: Any, task_id: Any, terminate: bool = False, signal: Any = None, **kwargs: Any) -> Any:
+    """The worker's side of a revoke that came by broadcast, from Flower or another program."""
+    _cancel_in_thread([task_id] if isinstance(task_id, str) else list(task_id))
+    return _celery_revoke(state, task_id, terminate, signal, **kwargs)
+
+
+def install() -> None:
+    """Put it in the place of Celery's."""
+    Panel.data["revoke"] = revoke

@@ -1,0 +1,49 @@
+"""Whether the broker answers, measured by a message that comes back."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+import uuid
+
+from kombu import Exchange, Queue
+
+from taskyard.errors import TaskyardError
+
+
+class BrokerUnreachable(TaskyardError):
+    """The broker did not answer in time."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url, self.reason = url, reason
+        super().__init__(
+            f"The broker at {url} does not answer ({reason}). Start it, or correct CELERY_BROKER_URL; enqueued jobs "
+            "wait in the database meanwhile."
+        )
+
+
+def broker_round_trip(timeout: dt.timedelta) -> float:
+    """Publish a message to a queue of its own, receive it, and return the seconds that took.
+
+    Raises :class:`BrokerUnreachable`.
+    """
+    from taskyard.celery.application import get_app
+
+    seconds = timeout.total_seconds()
+    name = f"taskyard.doctor.{uuid.uuid4().hex}"
+    queue = Queue(name, Exchange(""), routing_key=name, auto_delete=True, durable=False, expires=60)
+    connection = get_app().connection_for_write(connect_timeout=seconds)
+    try:
+        with connection:
+            connection.ensure_connection(max_retries=0, timeout=seconds)
+            started = time.perf_counter()
+            simple = connection.SimpleQueue(queue)
+            try:
+                simple.put("ping")
+                simple.get(timeout=seconds).ack()
+            finally:
+                queue.bind(connection.default_channel).delete()
+                simple.close()
+            return time.perf_counter() - started
+    except Exception as error:  # each broker library raises its own
+        raise BrokerUnreachable(connection.as_uri(), str(error) or type(error).__name__) from error

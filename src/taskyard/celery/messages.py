@@ -1,0 +1,55 @@
+"""What a worker gets through a broker: the job's id, its task and its limits, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from taskyard.outbox import outgoing
+from taskyard.outbox.outgoing import Outgoing
+
+#: Marks our messages; the value is the version of this format.
+MARK = "taskyard"
+VERSION = 1
+TENANT = "taskyard_tenant"
+#: Carries what the row keeps and the broker must not see, from ``send_task`` to the seam.
+CALL = "taskyard_call"
+
+#: Our task that calls an errback of the form ``(request, exc, traceback)``.
+CALL_ERRBACK = "taskyard.call_errback"
+
+#: Body of a thin message: no arguments, no continuations. They come from the row with the claim.
+EMPTY_BODY = '[[], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
+
+outgoing_columns = outgoing.COLUMNS
+outgoing_from_row = outgoing.from_row
+
+
+def thin_message(out: Outgoing) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Body (JSON text), headers and properties of a job's message, readable by any tool that knows Celery's protocol 2."""
+    headers = {
+        MARK: VERSION,
+        TENANT: out.tenant,
+        "lang": "py",
+        "task": out.task,
+        "id": out.task_id,
+        "root_id": out.root,
+        "parent_id": out.parent or None,
+        "retries": out.attempt,
+        "timelimit": [out.time_limit, out.soft_time_limit],
+        "argsrepr": "",
+        "kwargsrepr": "",
+        "origin": "taskyard",
+    }
+    return EMPTY_BODY, headers, {"correlation_id": out.task_id, "reply_to": ""}
+
+
+def full_message(out: Outgoing, args: str, kwargs: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The message as the caller sent it, for queues whose consumers are not ours."""
+    stored = json.loads(out.message) if out.message else {}
+    embed = stored.get("embed") or {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+    _, headers, properties = thin_message(out)
+    del headers[MARK]
+    headers |= {"retries": 0, "argsrepr": args[:1024], "kwargsrepr": kwargs[:1024]} | stored.get("headers", {})
+    properties |= {"reply_to": stored.get("reply_to", "")}
+    return f"[{args}, {kwargs}, {json.dumps(embed)}]", headers, properties

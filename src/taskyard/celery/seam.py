@@ -1,0 +1,284 @@
+"""Where a Celery message becomes a row: a producer that writes instead of publishing.
+
+Celery's AMQP layer hands the finished message and its routing to ``producer.publish``. Intercepting there, after every
+option, route and signal was applied, keeps the whole canvas intact and needs no private name of Celery's. The producer
+also collects the members of a group, so that they become one INSERT.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import dataclasses
+import datetime as dt
+import functools
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from django.db import close_old_connections
+from django.utils import timezone
+from kombu.common import Broadcast
+from kombu.exceptions import EncodeError
+from kombu.utils.json import dumps
+
+from taskyard import enqueue
+from taskyard.celery.messages import CALL
+from taskyard.celery.worker.attempt import current_attempt
+from taskyard.errors import NotJson, PayloadTooLarge
+from taskyard.jobs.ids import job_id, original_id
+from taskyard.jobs.models import Job
+from taskyard.jobs.newjob import NewJob
+from taskyard.settings import get_settings
+from taskyard.tasks import registry
+from taskyard.tasks.payload import encode_arguments
+from taskyard.tasks.task import Task
+from taskyard.tasks.unique import unique_key, unique_lock
+
+if TYPE_CHECKING:
+    from taskyard.celery.application import Celery
+
+#: Headers that the row's own columns hold, or that are the same for every message.
+_OWN_COLUMNS = frozenset(
+    {"lang", "task", "id", "eta", "expires", "root_id", "parent_id", "timelimit", "origin", "argsrepr", "kwargsrepr"}
+)
+_INSERT_THREAD = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="taskyard-insert")
+
+
+@dataclasses.dataclass(slots=True)
+class Sent:
+    """One intercepted message: the row it becomes, and whether it takes a waiting row over (``replace``)."""
+
+    job: NewJob
+    takes_over: bool
+
+
+class _NoConnection:
+    # What Celery asks of a connection to decide which publish errors to retry: an INSERT has none of them.
+    connection_errors = channel_errors = recoverable_connection_errors = recoverable_channel_errors = ()
+
+    @contextlib.contextmanager
+    def _reraise_as_library_errors(self) -> Iterator[None]:
+        yield
+
+
+class RowProducer:
+    """Quacks like ``kombu.Producer`` for Celery's task sender; writes rows when its outermost block ends."""
+
+    connection = _NoConnection()
+
+    def __init__(self, seam: Seam, real: Any = None, connection: Any = None) -> None:
+        self.seam, self.real, self.real_connection = seam, real, connection
+        self._sent: list[Sent] = []
+        self._depth = 0
+        #: Ids that were not written because an unfinished job holds their unique key -> that job's id.
+        self.existing: dict[str, str] = {}
+
+    def __enter__(self) -> RowProducer:
+        self._depth += 1
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            sent, self._sent = self._sent, []
+            if kind is None and sent:
+                self.existing.update(self.seam.take_in(sent))
+
+    @property
+    def channel(self) -> Any:
+        """A real channel, for the ``rpc://`` result backend, which declares its reply queue when a task is sent."""
+        return self.seam.real_producer().channel
+
+    def publish(self, body: Any, **options: Any) -> None:
+        """Take a task message in; anything else, and tasks that are not tracked, goes to the broker."""
+        headers = options.get("headers") or {}
+        call = headers.pop(CALL, None) or {}
+        if "task" not in headers:
+            # A ``task-sent`` event: an enqueue never talks to the broker.
+            return
+        if self.seam.is_tracked(headers["task"], options.get("declare")):
+            self._sent.append(self.seam.read(body, headers, call, options))
+            return
+        headers |= {"eta": call.get("eta"), "expires": call.get("expires")}
+        self._publish_really(body, options)
+
+    def _publish_really(self, body: Any, options: dict[str, Any]) -> None:
+        if self.real is not None:
+            self.real.publish(body, **options)
+            return
+        if self.real_connection is not None:
+            self.seam.app.amqp.Producer(self.real_connection, auto_declare=False).publish(body, **options)
+            return
+        with self.seam.app.producer_pool.acquire(block=True) as producer:
+            producer.publish(body, **options)
+
+
+class Seam:
+    """Turns messages of one app into rows."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+
+    def producer(self, given: Any = None, connection: Any = None) -> RowProducer:
+        """The producer to send with; an enclosing one is used again, so that a group is written at once."""
+        return given if isinstance(given, RowProducer) else RowProducer(self, given, connection)
+
+    def real_producer(self) -> Any:
+        """A producer of the pool, for what must reach the broker."""
+        return self.app.producer_pool.acquire(block=True)
+
+    def is_tracked(self, name: str, declare: Any) -> bool:
+        """Whether messages of this task are rows."""
+        if any(isinstance(entity, Broadcast) for entity in declare or ()):
+            # One claim, many consumers: a row cannot say who of them has run it.
+            return False
+        return bool(getattr(self.app._tasks.get(name), "tracked", True))
+
+    def read(self, body: Any, headers: dict[str, Any], call: Mapping[str, Any], options: Mapping[str, Any]) -> Sent:
+        """The row of a finished message."""
+        args, kwargs, embed = body
+        now = timezone.now()
+        declared = registry.find(headers["task"])
+        args_text, kwargs_text = _payload(headers["task"], args, kwargs, declared)
+        hard, soft = headers.get("timelimit") or (None, None)
+        eta = dt.datetime.fromisoformat(call["eta"]) if call.get("eta") else now
+        job = NewJob(
+            id=job_id(headers["id"]), task_id=original_id(headers["id"]), task=headers["task"],
+            queue=self._queue(call, options, headers["task"]), created_at=now, available_at=max(eta, now),
+            args=args_text, kwargs=kwargs_text,
+            message=_stored(headers, embed, call, options.get("reply_to") if self._replies_by_queue else None),
+            priority=_priority(options.get("priority"), declared), max_attempts=self._max_attempts(headers["task"]),
+            expires_at=dt.datetime.fromisoformat(call["expires"]) if call.get("expires") else None,
+            time_limit=hard, soft_time_limit=soft, parent=_uuid(headers.get("parent_id")),
+            root=_uuid(headers.get("root_id")), trace=str(headers.get("traceparent") or "")[:64],
+        )  # fmt: skip
+        if declared is not None:
+            _add_unique(job, declared, args, kwargs)
+        return Sent(job, takes_over=bool(headers.get("replaced_task_nesting")))
+
+    @functools.cached_property
+    def _replies_by_queue(self) -> bool:
+        return str(self.app.conf.result_backend or "").startswith("rpc")
+
+    def _queue(self, call: Mapping[str, Any], options: Mapping[str, Any], task: str) -> str:
+        declared = [entity for entity in options.get("declare") or () if hasattr(entity, "routing_key")]
+        if declared:
+            return enqueue.resolve_queue(declared[0].alias or declared[0].name, task)
+        # A route to a bare exchange: the routing key is the best name there is.
+        return enqueue.resolve_queue(call.get("queue") or options.get("routing_key") or "", task)
+
+    def _max_attempts(self, name: str) -> int:
+        declared = registry.find(name)
+        if declared is not None:
+            return declared.options.retry.max_retries + 1
+        retries = getattr(self.app._tasks.get(name), "max_retries", 3)
+        return (3 if retries is None else int(retries)) + 1
+
+    def take_in(self, sent: list[Sent]) -> Mapping[str, str]:
+        """Write the rows; what the running attempt sends about itself, or after its body, waits for its settle.
+
+        The answer maps ids that were not written, because an unfinished job holds their unique key, to that job's.
+        """
+        attempt = current_attempt()
+        if attempt is not None:
+            sent = attempt.hold_back(sent)
+        if not sent:
+            return {}
+        if _in_event_loop():
+            # An async view: Django refuses its connection to the loop's thread.
+            return _INSERT_THREAD.submit(_write_in_thread, sent).result()
+        return write(sent)
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _write_in_thread(sent: list[Sent]) -> Mapping[str, str]:
+    close_old_connections()
+    return write(sent)
+
+
+def write(sent: list[Sent]) -> Mapping[str, str]:
+    """Write intercepted messages in the current transaction; see :meth:`Seam.take_in` for the answer."""
+    alias = enqueue.control_alias()
+    plain = [one.job for one in sent if not (one.takes_over and take_over(one.job, alias))]
+    written = enqueue.write(plain, alias) if plain else set()
+    return {
+        job.task_id or str(job.id): enqueue.existing_job(job, alias).celery_id
+        for job in plain
+        if job.unique_lock and job.id not in written
+    }
+
+
+def take_over(new: NewJob, alias: str) -> bool:
+    """Let a task take the row of the job it replaces over; False if no such row waits."""
+    fields = ("task", "queue", "priority", "available_at", "expires_at", "soft_time_limit", "time_limit")
+    moved = Job.objects.using(alias).filter(id=new.id, state="waiting").update(
+        state="pending", due=new.available_at <= new.created_at, publishes=0, crashes=0,
+        args=json.loads(new.args), kwargs=json.loads(new.kwargs),
+        message=json.loads(new.message) if new.message else None,
+        **{name: getattr(new, name) for name in fields},
+    )  # fmt: skip
+    if moved:
+        enqueue.wake_after_commit(alias)
+    return bool(moved)
+
+
+def _payload(task: str, args: Any, kwargs: Any, declared: Task[Any, Any] | None) -> tuple[str, str]:
+    limit = get_settings().max_payload_bytes
+    if declared is not None:
+        return encode_arguments(task, list(args), dict(kwargs), limit)
+    texts = _kombu_json(task, args, "the positional arguments"), _kombu_json(task, kwargs, "the keyword arguments")
+    size = len(texts[0]) + len(texts[1])
+    if size > limit:
+        raise PayloadTooLarge(task, size, limit)
+    return texts
+
+
+def _kombu_json(task: str, value: Any, where: str) -> str:
+    try:
+        return dumps(value)
+    except (EncodeError, TypeError, ValueError) as error:
+        for name, item in value.items() if isinstance(value, Mapping) else enumerate(value, 1):
+            try:
+                dumps(item)
+            except (EncodeError, TypeError, ValueError) as exact:
+                raise NotJson(task, f"argument {name!r}", str(exact)) from error
+        raise NotJson(task, where, str(error)) from error
+
+
+def _stored(
+    headers: Mapping[str, Any], embed: Mapping[str, Any], call: Mapping[str, Any], reply_to: str | None
+) -> str | None:
+    drop = _OWN_COLUMNS - {"argsrepr", "kwargsrepr"} if call.get("has_reprs") else _OWN_COLUMNS
+    kept = {k: v for k, v in headers.items() if k not in drop and v not in (None, 0, False, [], {})}
+    followers = {k: v for k, v in embed.items() if v}
+    message = {"headers": kept, "embed": followers, "reply_to": reply_to}
+    message = {k: v for k, v in message.items() if v}
+    return dumps(message) if message else None
+
+
+def _priority(given: Any, declared: Task[Any, Any] | None) -> int:
+    if given is None:
+        return declared.options.priority if declared is not None else 0
+    return max(-100, min(100, int(given)))
+
+
+def _add_unique(job: NewJob, declared: Task[Any, Any], args: Any, kwargs: Any) -> None:
+    if declared.options.unique:
+        bound = declared.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        job.unique_key = unique_key(declared.name, declared.options.unique, bound.arguments)
+        job.unique_lock = unique_lock(declared.name, job.tenant, job.unique_key)
+
+
+def _uuid(value: str | None) -> uuid.UUID | None:
+    return job_id(value) if value else None

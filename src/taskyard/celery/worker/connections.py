@@ -1,0 +1,52 @@
+"""Database connections between jobs: kept, and checked before use.
+
+Celery closes every connection around every task, which on PostgreSQL means a new one for each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+
+from django.db import DatabaseError, InterfaceError, connections
+
+from taskyard.settings import get_settings
+
+#: A connection unused for this long is asked whether it still lives before a task gets it.
+_CHECK_AFTER_SECONDS = 10.0
+
+_last_used = threading.local()
+
+
+def keep_healthy(*, after_job: bool = False) -> None:
+    """Before a job: no stale connection reaches it. After: broken ones go; all, with ``CLOSE_CONNECTIONS``."""
+    close_all = after_job and get_settings().close_connections
+    idle_seconds = time.monotonic() - getattr(_last_used, "at", float("-inf"))
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            continue
+        if close_all or _is_stale(connection, ask=not after_job and idle_seconds > _CHECK_AFTER_SECONDS):
+            with contextlib.suppress(DatabaseError, InterfaceError):
+                connection.close()
+        else:
+            # CONN_MAX_AGE speaks of web requests; here the connection lives as long as it is healthy.
+            connection.close_at = None
+    _last_used.at = time.monotonic()
+
+
+def _is_stale(connection: object, *, ask: bool) -> bool:
+    if connection.connection is None:  # type: ignore[attr-defined]
+        return False
+    if connection.errors_occurred or ask:  # type: ignore[attr-defined]
+        connection.errors_occurred = False  # type: ignore[attr-defined]
+        return not connection.is_usable()  # type: ignore[attr-defined]
+    return False
+
+
+def reset_broken() -> None:
+    """Close what failed, so that the next statement opens a new connection."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            with contextlib.suppress(DatabaseError, InterfaceError):
+                connection.close()

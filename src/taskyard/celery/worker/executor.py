@@ -1,0 +1,187 @@
+"""One attempt, from claim to settle, in the process that runs the body."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import logging
+import socket
+import threading
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from billiard.einfo import ExceptionInfo
+from billiard.exceptions import SoftTimeLimitExceeded
+from celery import current_app
+from celery.app.trace import build_tracer
+from celery.exceptions import Ignore
+from django.db import InterfaceError, OperationalError
+from django.utils import timezone
+from kombu.utils.json import loads
+
+from taskyard import events
+from taskyard.celery.worker import ending
+from taskyard.celery.worker.attempt import Attempt, Phase, attempting
+from taskyard.celery.worker.connections import keep_healthy, reset_broken
+from taskyard.execution.claim import Claim, claim
+from taskyard.execution.outcome import Cancelled, Outcome, Snoozed
+from taskyard.execution.settle import Effects, settle
+from taskyard.jobs.current import entered
+from taskyard.jobs.models import Job
+from taskyard.jobs.running import RunningJob
+from taskyard.jobs.scribe import scribe
+
+logger = logging.getLogger(__name__)
+
+#: What the pool gets back: whether it failed, the value or error, the run time in seconds.
+Answer = tuple[int, Any, float]
+
+#: A settle that meets a database that is away is tried again until it comes back: the job's end must not be forgotten.
+_LONGEST_WAIT_SECONDS = 5.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Delivery:
+    """What the parent knows about a message; crosses the pipe to the pool's child."""
+
+    job_id: str
+    task: str
+    token: int
+    worker: str
+    hostname: str
+    #: Celery's ``delivery_info`` for ``task.request``.
+    info: Mapping[str, Any]
+
+
+def execute(delivery: Delivery, app: Any = None) -> Answer:
+    """Run the job a message points to, if it can be claimed; a duplicate is dropped."""
+    app = app or current_app._get_current_object()
+    keep_healthy()
+    task = app.tasks.get(delivery.task)
+    unique_until = getattr(getattr(getattr(task, "declared", None), "options", None), "unique_until", "end")
+    owned = _claim(delivery, release_lock=unique_until == "start")
+    if owned is None:
+        logger.info("message of job %s dropped: it is not waiting to be run", delivery.job_id)
+        return _ignored("not claimed")
+    try:
+        return run(app, owned, delivery)
+    finally:
+        keep_healthy(after_job=True)
+
+
+def _claim(delivery: Delivery, *, release_lock: bool) -> Claim | None:
+    arguments = (uuid.UUID(delivery.job_id), delivery.token, uuid.UUID(delivery.worker))
+    for last_try in (False, True):
+        try:
+            return claim(*arguments, timezone.now(), release_lock=release_lock)
+        except (OperationalError, InterfaceError):
+            # A connection that went stale between two jobs; a claim that did commit is found by the rescuer.
+            if last_try:
+                raise
+            reset_broken()
+    return None
+
+
+def run(app: Any, owned: Claim, delivery: Delivery) -> Answer:
+    """Run a claimed job and settle it."""
+    task = app.tasks.get(owned.task)
+    now = timezone.now()
+    if task is None:
+        # What runs is what was committed, whatever the message said; another worker may know it.
+        until = now + dt.timedelta(seconds=5)
+        return _end_at_once(owned, Snoozed(until, f"task {owned.task!r} is not known to this worker"))
+    if owned.expires_at is not None and owned.expires_at <= now:
+        return _end_at_once(owned, Cancelled("expired", f"not started by {owned.expires_at.isoformat()}"))
+    running = RunningJob(
+        owned.id, owned.task, token=owned.token, attempt=owned.attempt, max_attempts=owned.max_attempts,
+        root=owned.root, tenant=owned.tenant, checkpoint=owned.checkpoint, counts=owned.counts,
+    )  # fmt: skip
+    attempt = Attempt(owned, running)
+    if events.job_started.receivers:
+        events.job_started.send_robust(Job, job_id=owned.id, task=owned.task, attempt=owned.attempt)
+    with attempting(attempt), entered(running):
+        try:
+            answer = _trace(app, task, attempt, delivery)
+        finally:
+            scribe().forget(running)
+        _settle(attempt, ending.outcome(attempt, timezone.now()))
+    return answer
+
+
+def _trace(app: Any, task: Any, attempt: Attempt, delivery: Delivery) -> Answer:
+    args, kwargs, request = restore(attempt.claim, delivery)
+    trace = task.__trace__ or build_tracer(task.name, task, app.loader, delivery.hostname, app=app)
+    try:
+        result, info, runtime, text = trace(attempt.celery_id, args, kwargs, request)
+    except SoftTimeLimitExceeded as error:
+        # It struck outside of the body, in the tracer's own code.
+        ending.failed(attempt, error)
+        return 1, _einfo(error), 0.0
+    if attempt.verdict is not None and not _is_celery_retry(info):
+        return _ignored("settled")
+    return (1, result, runtime or 0.0) if info else (0, text, runtime)
+
+
+def _is_celery_retry(info: Any) -> bool:
+    return info is not None and info.state == "RETRY"
+
+
+def restore(owned: Claim, delivery: Delivery) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+    """Arguments and ``task.request`` as they were when the task was sent."""
+    message = loads(owned.message) if owned.message else {}
+    embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None, **message.get("embed", {})}
+    args, kwargs = loads(owned.args), loads(owned.kwargs)
+    request = {
+        "lang": "py", "task": owned.task, "id": owned.task_id, "group": None, "retries": 0,
+        "root_id": str(owned.root), "parent_id": str(owned.parent) if owned.parent else None,
+        "expires": owned.expires_at.isoformat() if owned.expires_at else None, "eta": None,
+        "reply_to": message.get("reply_to", ""), "correlation_id": owned.task_id, "properties": {},
+        "replaced_task_nesting": 0, "ignore_result": None, "stamped_headers": None, "stamps": {}, "origin": "taskyard",
+        **message.get("headers", {}), **embed,
+        "args": args, "kwargs": kwargs, "hostname": delivery.hostname or socket.gethostname(), "is_eager": False,
+        "delivery_info": {"priority": owned.priority, "redelivered": False, **delivery.info},
+    }  # fmt: skip
+    if request["ignore_result"] is None:
+        del request["ignore_result"]
+    return args, kwargs, request
+
+
+def _settle(attempt: Attempt, outcome: Outcome) -> bool:
+    """Settle until it is decided; False if the attempt is not ours any more."""
+    wait = 0.05
+    attempt.phase = Phase.SETTLING
+    while True:
+        effects = ending.effects(attempt, outcome)
+        try:
+            return settle(attempt.claim, outcome, timezone.now(), effects)
+        except SoftTimeLimitExceeded as error:
+            # It came too late: the body has ended. Settling again is safe, the claim token decides.
+            logger.info("soft time limit of job %s struck while its end was written: %s", attempt.claim.id, error)
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("the end of job %s waits for the database: %s", attempt.claim.id, error)
+            attempt.running.put_back(effects.report)
+            reset_broken()
+            threading.Event().wait(wait)
+            wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
+        except Exception as error:
+            # What it wanted to write cannot be written: that is how the job ends.
+            logger.exception("the end of job %s cannot be written", attempt.claim.id)
+            outcome = ending.unsettleable(attempt, error)
+
+
+def _end_at_once(owned: Claim, outcome: Outcome) -> Answer:
+    settle(owned, outcome, timezone.now(), Effects())
+    return _ignored("settled")
+
+
+def _ignored(why: str) -> Answer:
+    return 1, _einfo(Ignore(why)), 0.0
+
+
+def _einfo(error: BaseException) -> ExceptionInfo:
+    try:
+        raise error
+    except BaseException:
+        return ExceptionInfo(internal=True)
+

@@ -1,0 +1,166 @@
+"""Ends attempts in the place of children that are gone: off the event loop, once they are surely dead."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import logging
+import os
+import pathlib
+import queue
+import signal
+import threading
+import time
+import uuid
+
+from billiard.exceptions import TimeLimitExceeded
+from celery.exceptions import Terminated
+from django.db import DatabaseError, InterfaceError, connections
+from django.utils import timezone
+
+from taskyard.celery.worker.propagate import settle_failure
+from taskyard.celery.worker.trouble import describe
+from taskyard.execution.claim import Claim, find_claim
+from taskyard.execution.outcome import Cancelled, Failed, Outcome, RetryAt, Trouble, lost
+from taskyard.jobs.sql import Sql
+from taskyard.settings import get_settings
+from taskyard.tasks import registry
+
+logger = logging.getLogger(__name__)
+
+#: How long a killed child may take to disappear before its job is left to the rescuer.
+_DEATH_SECONDS = 10.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Death:
+    """A child that ended without settling its job."""
+
+    job_id: uuid.UUID
+    token: int
+    pid: int | None
+    error: BaseException
+    #: Killed by us because the grace period of a shutdown was over.
+    is_released: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unknown:
+    """A message of a task this worker does not know: its row goes back to the table for a while."""
+
+    job_id: uuid.UUID
+
+
+class Settler(threading.Thread):
+    """One thread of the worker's main process with a database connection of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(name="taskyard-settler", daemon=True)
+        self.work: queue.SimpleQueue[Death | Unknown | None] = queue.SimpleQueue()
+
+    def submit(self, item: Death | Unknown) -> None:
+        """Settle it soon."""
+        self.work.put(item)
+
+    def finish(self, timeout: float) -> None:
+        """Settle what is left and end."""
+        self.work.put(None)
+        if self.is_alive():
+            self.join(timeout)
+
+    def run(self) -> None:
+        """Until :meth:`finish`."""
+        while (item := self.work.get()) is not None:
+            self._until_done(item)
+        connections.close_all()
+
+    def _until_done(self, item: Death | Unknown) -> None:
+        wait = 0.1
+        while True:
+            try:
+                return handle(item)
+            except (DatabaseError, InterfaceError) as error:
+                logger.warning("the end of job %s waits for the database: %s", item.job_id, error)
+                with contextlib.suppress(DatabaseError, InterfaceError):
+                    connections[get_settings().database].close()
+            threading.Event().wait(wait)
+            wait = min(wait * 2, 5.0)
+
+
+def handle(item: Death | Unknown) -> None:
+    """Write the end of one job."""
+    sql = Sql(get_settings().database)
+    now = timezone.now()
+    if isinstance(item, Unknown):
+        later = sql.time(now + dt.timedelta(seconds=5))
+        sql.change(item.job_id, "state = 'pending', due = %s, available_at = %s", "state = 'queued'", [False, later])
+        return
+    if item.pid is not None and not _wait_for_death(item.pid):
+        logger.error("process %s does not die; its job %s is left to the rescuer", item.pid, item.job_id)
+        return
+    owned = find_claim(item.job_id, item.token)
+    if owned is None:
+        # It died before it claimed: nothing started, the row only needs its message again.
+        sql.change(item.job_id, "state = 'pending', due = %s, worker = NULL", "state = 'queued'", [True])
+        return
+    settle_failure(owned, outcome(item, owned), item.error, now)
+
+
+def outcome(death: Death, owned: Claim) -> Outcome:
+    """What a child's death means for its job."""
+    now = timezone.now()
+    if death.is_released:
+        trouble = Trouble("Released", "given back by a worker that was stopping", "released")
+        return RetryAt(now, trouble, counts=False)
+    if isinstance(death.error, Terminated):
+        return Cancelled("terminated", str(death.error))
+    if isinstance(death.error, TimeLimitExceeded):
+        return _over_time(death.error, owned)
+    trouble = dataclasses.replace(describe(death.error), type="WorkerLost", reason="child-lost")
+    return lost(trouble, crashes=owned.crashes, is_crash=True, poison_after=get_settings().poison_after, now=now)
+
+
+def _over_time(error: TimeLimitExceeded, owned: Claim) -> Outcome:
+    trouble = dataclasses.replace(describe(error), type="TimeLimitExceeded")
+    declared = registry.find(owned.task)
+    if declared is None or owned.attempt >= owned.max_attempts or not declared.options.retry.wants(error):
+        return Failed(trouble)
+    policy = declared.options.retry
+    wait = policy.wait(max(1, policy.max_retries - (owned.max_attempts - owned.attempt) + 1), 0.5)
+    return RetryAt(timezone.now() + wait, trouble)
+
+
+def _wait_for_death(pid: int) -> bool:
+    give_up = time.monotonic() + _DEATH_SECONDS
+    while not is_gone(pid):
+        if time.monotonic() > give_up:
+            return False
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+        threading.Event().wait(0.02)
+    return True
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a child of this process runs no more (a zombie does not)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    stat = pathlib.Path(f"/proc/{pid}/stat")
+    with contextlib.suppress(OSError, IndexError):
+        return stat.read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+    return False
+
+
+_settler: Settler | None = None
+
+
+def settler() -> Settler:
+    """This process's settler, started when first needed."""
+    global _settler
+    if _settler is None or not _settler.is_alive():
+        _settler = Settler()
+        _settler.start()
+    return _settler

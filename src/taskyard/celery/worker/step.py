@@ -1,0 +1,98 @@
+"""What a worker's main process does beside consuming: its row and heartbeat, the agents, a bounded shutdown."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from typing import Any, ClassVar
+
+from billiard.exceptions import WorkerLostError
+from celery import bootsteps, signals
+from celery.worker import state as worker_state
+from django.db import DatabaseError, connections
+
+from taskyard.celery.agents import build_agents
+from taskyard.celery.worker.settler import Death, settler
+from taskyard.runtime import identity
+from taskyard.runtime.heartbeat import Heartbeat
+from taskyard.runtime.loop import Loop, stop_all
+from taskyard.settings import get_settings
+
+logger = logging.getLogger(__name__)
+
+
+class JobStep(bootsteps.StartStopStep):
+    """Starts after the pool, so that its children are forked before there are threads."""
+
+    requires: ClassVar[tuple[str, ...]] = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        self.loops: list[Loop] = []
+        self.heartbeat: Heartbeat | None = None
+
+    def start(self, parent: Any) -> None:
+        """Register the worker and start its threads."""
+        owner = identity.renew()
+        # The pool's children of this worker were forked with the old id; the id travels with each delivery.
+        self.heartbeat = Heartbeat(
+            owner, name=parent.hostname, queues=_logical_queues(parent.app), slots=_slots(parent),
+            children=lambda: _children(parent),
+        )  # fmt: skip
+        self.heartbeat.register()
+        connections.close_all()
+        agents = build_agents(owner) if get_settings().agents else []
+        self.loops = [Loop(agent) for agent in (self.heartbeat, *agents)]
+        for loop in self.loops:
+            loop.start()
+        signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
+        signals.worker_shutdown.connect(self._on_shutdown, weak=False)
+
+    def _on_shutting_down(self, **_: Any) -> None:
+        # In a signal handler: nothing here may wait.
+        threading.Thread(target=self._bound_shutdown, name="taskyard-grace", daemon=True).start()
+
+    def _bound_shutdown(self) -> None:
+        if self.heartbeat is not None:
+            with contextlib.suppress(DatabaseError):
+                self.heartbeat.announce_stop()
+            connections.close_all()
+        deadline = time.monotonic() + get_settings().shutdown_grace.total_seconds()
+        while worker_state.active_requests and time.monotonic() < deadline:
+            threading.Event().wait(0.05)
+        for request in list(worker_state.active_requests):
+            give_back(request)
+
+    def _on_shutdown(self, **_: Any) -> None:
+        settler().finish(timeout=15.0)
+        stop_all(self.loops)
+        self.loops = []
+
+
+def give_back(request: Any) -> None:
+    """End a running job's child and return the job to the table, without spending an attempt."""
+    if not hasattr(request, "job_id") or request.worker_pid in (None, os.getpid()):
+        return
+    request.is_released = True
+    logger.warning("%s[%s] did not end within the grace period; it is given back", request.name, request.id)
+    error = WorkerLostError("given back at shutdown")
+    settler().submit(Death(request.job_id, request.token, request.worker_pid, error, is_released=True))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(request.worker_pid, signal.SIGKILL)
+
+
+def _logical_queues(app: Any) -> list[str]:
+    return [queue.alias or queue.name for queue in app.amqp.queues.consume_from.values()]
+
+
+def _slots(parent: Any) -> int:
+    return max(1, int(getattr(parent.pool, "num_processes", 0) or parent.concurrency or 1))
+
+
+def _children(parent: Any) -> list[int]:
+    pool = getattr(parent.pool, "_pool", None)
+    return [process.pid for process in getattr(pool, "_pool", ()) if getattr(process, "pid", None)]

@@ -1,0 +1,34 @@
+"""An exception as what is stored of it: names and text, never local variables."""
+
+from __future__ import annotations
+
+import traceback
+
+from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+
+from taskyard.execution.outcome import Trouble
+
+#: Longest stored message and traceback, in characters.
+MAX_MESSAGE, MAX_TRACEBACK = 10_000, 50_000
+
+_REASONS: dict[type[BaseException], str] = {
+    SoftTimeLimitExceeded: "soft-time-limit",
+    TimeLimitExceeded: "time-limit",
+}
+
+
+def type_name(error: BaseException) -> str:
+    """The class as it is stored: bare for builtins, with its module otherwise."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def describe(error: BaseException, reason: str = "") -> Trouble:
+    """The trouble an exception stands for."""
+    found = next((text for kind, text in _REASONS.items() if isinstance(error, kind)), "")
+    lines = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    try:
+        message = str(error)
+    except Exception as broken:  # a user's __str__ may raise anything
+        message = f"<{type_name(error)} whose text cannot be made: {type(broken).__name__}>"
+    return Trouble(type_name(error), message[:MAX_MESSAGE], reason or found, lines[-MAX_TRACEBACK:])

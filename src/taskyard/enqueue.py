@@ -1,0 +1,235 @@
+"""The one way in: a call becomes a row in the caller's transaction, and the feeder is woken after it commits."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import inspect
+import itertools
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import models, transaction
+from django.utils import timezone
+
+from taskyard import events
+from taskyard.errors import ConfigurationError, DuplicateJob, PayloadError, TaskyardError, UnknownQueue
+from taskyard.jobs import newjob
+from taskyard.jobs.current import find_current_job
+from taskyard.jobs.ids import new_id
+from taskyard.jobs.models import Job
+from taskyard.jobs.newjob import NewJob
+from taskyard.jobs.sql import Sql
+from taskyard.runtime.wakeup import WORK_WRITTEN, wake
+from taskyard.settings import get_settings
+from taskyard.tasks import registry
+from taskyard.tasks.doors import door
+from taskyard.tasks.payload import encode_arguments
+from taskyard.tasks.task import CallOptions, Task
+from taskyard.tasks.unique import unique_key, unique_lock
+
+#: Rows of one INSERT of ``enqueue_many``.
+CHUNK = min(500, newjob.MAX_ROWS)
+
+_PLASTIC = 0.6180339887498949
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rejected:
+    """A call that ``enqueue_many`` did not write."""
+
+    index: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EnqueueReport:
+    """What ``enqueue_many`` did: counts, and each rejected call with its position and reason."""
+
+    created: int
+    duplicates: int
+    rejected: tuple[Rejected, ...]
+
+
+def enqueue(task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
+    """Write the job of one call; see :meth:`taskyard.tasks.task.Task.enqueue` for the guarantee."""
+    alias = control_alias(task.call.database)
+    new = _new_job(task, args, kwargs, timezone.now())
+    if write([new], alias):
+        return newjob.as_job(new, alias)
+    return existing_job(new, alias)
+
+
+def existing_job(new: NewJob, alias: str) -> Job:
+    """The unfinished job that kept ``new`` from being written; ``new`` itself if it could be written after all.
+
+    Raises :class:`DuplicateJob` if the task says so.
+    """
+    while True:
+        job = Job.objects.using(alias).filter(unique_lock=new.unique_lock).first()
+        if job is not None:
+            job.created = False
+            task = registry.find(new.task)
+            if task is not None and task.options.on_duplicate == "raise":
+                raise DuplicateJob(job)
+            return job
+        # The holder ended between our INSERT and our look: the key is free again.
+        if write([new], alias):
+            return newjob.as_job(new, alias)
+
+
+async def aenqueue(task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
+    """:func:`enqueue` for async code."""
+    return await sync_to_async(enqueue, thread_sensitive=True)(task, args, kwargs)
+
+
+def enqueue_many(
+    task: Task[Any, Any], calls: Iterable[Mapping[str, Any]], *, spread: dt.timedelta | None = None
+) -> EnqueueReport:
+    """Write a job for each mapping of keyword arguments, all in one transaction, in flat memory.
+
+    With ``spread`` the jobs become due evenly over that time. A call that cannot be written (not JSON, too large,
+    wrong arguments) is reported and left out; the others are written. Keys of one chunk are written in sorted order,
+    so that two concurrent calls with the same keys wait for each other instead of deadlocking within a chunk.
+    """
+    alias = control_alias(task.call.database)
+    rejected: list[Rejected] = []
+    created = total = 0
+    with transaction.atomic(using=alias):
+        for chunk in _chunks(_new_jobs(task, calls, spread, rejected)):
+            chunk.sort(key=lambda job: job.unique_lock or "")
+            created += len(write(chunk, alias))
+            total += len(chunk)
+    return EnqueueReport(created, total - created, tuple(rejected))
+
+
+def _chunks(jobs: Iterator[NewJob]) -> Iterator[list[NewJob]]:
+    while chunk := list(itertools.islice(jobs, CHUNK)):
+        yield chunk
+
+
+def _new_jobs(
+    task: Task[Any, Any], calls: Iterable[Mapping[str, Any]], spread: dt.timedelta | None, rejected: list[Rejected]
+) -> Iterator[NewJob]:
+    now = timezone.now()
+    for index, kwargs in enumerate(calls):
+        try:
+            job = _new_job(task, (), kwargs, now)
+        except (PayloadError, TypeError) as error:
+            rejected.append(Rejected(index, str(error)))
+            continue
+        if spread:
+            # Multiples of the golden ratio fill the window evenly however many come (Weyl's equidistribution).
+            job.available_at += spread * ((index * _PLASTIC) % 1.0)
+        yield job
+
+
+def write(jobs: Sequence[NewJob], alias: str) -> set[uuid.UUID]:
+    """Insert rows in the caller's transaction and see to it that they are fed after its commit; the new ids."""
+    written = newjob.insert(Sql(alias), jobs)
+    if not written:
+        return written
+    if events.job_enqueued.receivers:
+        for job in jobs:
+            if job.id in written:
+                events.job_enqueued.send_robust(
+                    Job, job_id=job.id, task=job.task, queue=job.queue, tenant=job.tenant
+                )
+    if door("is_eager")():
+        door("run_eagerly")([job.id for job in jobs if job.id in written], alias)
+    else:
+        wake_after_commit(alias)
+    return written
+
+
+def wake_after_commit(alias: str) -> None:
+    """See to it that a feeder looks once the current transaction has committed."""
+    transaction.on_commit(_wake_feeder, using=alias)
+
+
+def _wake_feeder() -> None:
+    wake(WORK_WRITTEN)
+
+
+def control_alias(asked: str | None = None) -> str:
+    """The alias jobs are written to; refuses another one, whose transactions a job cannot be part of."""
+    control = get_settings().database
+    if asked not in (None, control):
+        raise ConfigurationError(
+            [f"database={asked!r}: jobs live in {control!r} (TASKYARD['DATABASE']); enqueue in a transaction of that."]
+        )
+    return control
+
+
+def resolve_queue(name: str | None, task: str) -> str:
+    """The logical queue of a call: as named, else by the project's routes; raises :class:`UnknownQueue`."""
+    queue: str = name or door("route")(task)
+    settings = get_settings()
+    if settings.queues and queue not in settings.queues and queue not in settings.handover:
+        raise UnknownQueue(queue, list(settings.queues))
+    return queue
+
+
+def _new_job(task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], now: dt.datetime) -> NewJob:
+    options, call = task.options, task.call
+    arguments = _bind(task, args, kwargs)
+    args_text, kwargs_text = encode_arguments(task.name, args, kwargs, get_settings().max_payload_bytes)
+    tenant = call.tenant or ""
+    key = lock = None
+    if options.unique:
+        key = unique_key(task.name, options.unique, arguments.arguments)
+        lock = unique_lock(task.name, tenant, key)
+    running = find_current_job()
+    job_id = new_id()
+    return NewJob(
+        id=job_id, task=task.name, queue=resolve_queue(call.queue_name or options.queue, task.name),
+        created_at=now, available_at=run_time(call.run_after, now), args=args_text, kwargs=kwargs_text, tenant=tenant,
+        priority=options.priority if call.priority is None else call.priority,
+        max_attempts=options.retry.max_retries + 1,
+        soft_time_limit=seconds(options.soft_time_limit), time_limit=seconds(options.time_limit),
+        unique_key=key, unique_lock=lock,
+        parent=running.id if running else None, root=running.root if running else job_id,
+        **_about(call),
+    )  # fmt: skip
+
+
+def _bind(task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
+    try:
+        bound = task.signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{task.name}{task.signature}: {error}") from None
+    bound.apply_defaults()
+    return bound
+
+
+def _about(call: CallOptions) -> dict[str, Any]:
+    about: dict[str, Any] = {}
+    if call.subject is not None:
+        if call.subject.pk is None:
+            raise TaskyardError(f"subject={call.subject!r} is not saved yet: save it first, a job refers to its key.")
+        about.update(subject_type=call.subject._meta.label_lower, subject_id=str(call.subject.pk))
+    if call.created_by is not None:
+        by = call.created_by
+        about["created_by"] = str(by.pk if isinstance(by, models.Model) else by)
+    if call.tags:
+        about["tags"] = json.dumps(list(call.tags))
+    return about
+
+
+def run_time(run_after: dt.datetime | dt.timedelta | None, now: dt.datetime) -> dt.datetime:
+    """When a call may run; a naive datetime is refused, because nobody knows which instant it means."""
+    if run_after is None:
+        return now
+    if isinstance(run_after, dt.timedelta):
+        return now + run_after
+    if timezone.is_naive(run_after):
+        raise TaskyardError(f"run_after={run_after!r} has no time zone: pass an aware datetime, or a timedelta.")
+    return run_after
+
+
+def seconds(limit: dt.timedelta | None) -> float | None:
+    """A duration as the seconds a column holds."""
+    return None if limit is None else limit.total_seconds()

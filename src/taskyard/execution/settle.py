@@ -1,0 +1,160 @@
+"""The end of an attempt: its state, its record and what follows from it, in one transaction."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.db import transaction
+
+from taskyard import enqueue, events
+from taskyard.execution.claim import Claim
+from taskyard.execution.outcome import Cancelled, Failed, Outcome, RetryAt, Snoozed, Succeeded, Trouble, Waiting
+from taskyard.jobs.models import Attempt, Job
+from taskyard.jobs.newjob import NewJob
+from taskyard.jobs.sql import Sql
+from taskyard.runtime.wakeup import WORK_WRITTEN, wake
+from taskyard.settings import get_settings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(slots=True)
+class Effects:
+    """What commits together with the end of an attempt."""
+
+    #: Links, the next step of a chain, callbacks: rows to be written.
+    jobs: Sequence[NewJob] = ()
+    #: Anything else that writes on the same connection (chord counts); called in order, inside the transaction.
+    steps: Sequence[Callable[[str, dt.datetime], None]] = ()
+    #: Progress, counts and checkpoint not written yet.
+    report: dict[str, Any] = dataclasses.field(default_factory=dict)
+    #: State name the task gave itself, kept while it is not final.
+    custom_state: str | None = None
+
+
+def settle(claim: Claim, outcome: Outcome, now: dt.datetime, effects: Effects | None = None) -> bool:
+    """End the attempt; False if it is not ours any more (fenced): then nothing was written.
+
+    Whether the worker, a time limit or the rescuer ends it. With effects, or for an attempt that did not succeed, one
+    durable transaction; a plain success is one statement whose loss in a database crash means the job runs again.
+    """
+    effects = effects or Effects()
+    alias = get_settings().database
+    assign, params = _assignment(Sql(alias), outcome, now, effects)
+    is_plain = isinstance(outcome, Succeeded) and not effects.jobs and not effects.steps
+    if is_plain:
+        moved = _move(alias, claim, assign, params, weak=True)
+    else:
+        with transaction.atomic(using=alias):
+            moved = _move(alias, claim, assign, params, weak=False)
+            if moved:
+                _record(alias, claim, outcome, now)
+                _follow(alias, effects, now)
+    if not moved:
+        logger.warning("attempt %s of job %s is not ours any more; its end was dropped", claim.attempt, claim.id)
+        return False
+    if isinstance(outcome, (RetryAt, Snoozed)):
+        transaction.on_commit(lambda: wake(WORK_WRITTEN), using=alias)
+    events.job_settled.send_robust(
+        Job, job_id=claim.id, task=claim.task, attempt=claim.attempt, state=state_after(outcome)
+    )
+    return True
+
+
+def _move(alias: str, claim: Claim, assign: str, params: list[Any], *, weak: bool) -> bool:
+    guard = "claim = %s AND state = 'running'"
+    return Sql(alias).change(claim.id, assign, guard, [*params, claim.token], weak=weak) is not None
+
+
+def _follow(alias: str, effects: Effects, now: dt.datetime) -> None:
+    if effects.jobs:
+        enqueue.write(effects.jobs, alias)
+    for step in effects.steps:
+        step(alias, now)
+
+
+def _record(alias: str, claim: Claim, outcome: Outcome, now: dt.datetime) -> None:
+    trouble = trouble_of(outcome)
+    if trouble is None:
+        return
+    Attempt.objects.using(alias).create(
+        job_id=claim.id, number=claim.attempt, error_type=trouble.type[:255], error_message=trouble.message,
+        traceback=trouble.traceback, worker=claim.worker, started_at=claim.started_at, ended_at=now,
+    )  # fmt: skip
+
+
+def trouble_of(outcome: Outcome) -> Trouble | None:
+    """What to record about an attempt; None for one that succeeded or is not over."""
+    if isinstance(outcome, (RetryAt, Failed)):
+        return outcome.trouble
+    if isinstance(outcome, Cancelled):
+        return Trouble("Cancelled", outcome.message, outcome.reason)
+    if isinstance(outcome, Snoozed):
+        return Trouble("Snoozed", f"until {outcome.until.isoformat()}", outcome.reason)
+    return None
+
+
+def state_after(outcome: Outcome) -> str:
+    """The state an outcome leads to."""
+    match outcome:
+        case Succeeded():
+            return "succeeded"
+        case RetryAt():
+            return "retrying"
+        case Snoozed():
+            return "pending"
+        case Failed():
+            return "failed"
+        case Cancelled():
+            return "cancelled"
+        case Waiting():
+            return "waiting"
+
+
+def _assignment(sql: Sql, outcome: Outcome, now: dt.datetime, effects: Effects) -> tuple[str, list[Any]]:
+    values: dict[str, Any] = {"state": state_after(outcome), "custom_state": effects.custom_state or ""}
+    values.update(effects.report)
+    match outcome:
+        case Succeeded():
+            values.update(finished_at=now, result=outcome.result, error=None, unique_lock=None, crashes=0)
+        case Failed():
+            values.update(finished_at=now, result=outcome.result, error=_error(outcome.trouble), unique_lock=None)
+        case Cancelled():
+            error = _error(Trouble("Cancelled", outcome.message, outcome.reason))
+            values.update(finished_at=now, error=error, unique_lock=None)
+        case Snoozed():
+            values.update(available_at=outcome.until, due=outcome.until <= now, publishes=0)
+        case RetryAt():
+            values.update(_retry_values(outcome, now))
+        case Waiting():
+            pass
+    assign = ", ".join(f"{name} = %s" for name in values)
+    if _spends_nothing(outcome):
+        assign += ", max_attempts = max_attempts + 1"
+    if isinstance(outcome, RetryAt):
+        assign += ", crashes = crashes + 1" if outcome.is_crash else ", crashes = 0" if outcome.counts else ""
+    return assign, [sql.time(v) if isinstance(v, dt.datetime) else v for v in values.values()]
+
+
+def _spends_nothing(outcome: Outcome) -> bool:
+    return isinstance(outcome, Snoozed) or (isinstance(outcome, RetryAt) and (outcome.extends or not outcome.counts))
+
+
+def _retry_values(outcome: RetryAt, now: dt.datetime) -> dict[str, Any]:
+    replaced = {name: getattr(outcome, name) for name in ("args", "kwargs", "message", "queue")}
+    return {
+        "available_at": outcome.at,
+        "due": outcome.at <= now,
+        "publishes": 0,
+        "error": _error(outcome.trouble),
+        **{name: value for name, value in replaced.items() if value is not None},
+    }
+
+
+def _error(trouble: Trouble) -> str:
+    return json.dumps({"type": trouble.type, "message": trouble.message, "reason": trouble.reason})

@@ -1,0 +1,67 @@
+"""What a person may do to jobs from outside: cancel them, or bring ended ones back."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+
+from taskyard.jobs.models import Job
+from taskyard.jobs.states import State
+from taskyard.runtime.wakeup import WORK_WRITTEN, wake
+from taskyard.settings import get_settings
+from taskyard.tasks.unique import unique_lock
+
+_NOT_STARTED = [State.PENDING.value, State.QUEUED.value, State.RETRYING.value, State.WAITING.value]
+_ENDED = [State.FAILED.value, State.CANCELLED.value]
+
+
+def cancel(job_ids: Iterable[uuid.UUID], now: dt.datetime, *, reason: str = "cancelled") -> int:
+    """Cancel jobs; how many were cancelled or asked to stop.
+
+    One that has not started never will: no message can claim a cancelled row, whatever restarts. A running one is
+    asked: it stops at its next check (``track``, ``raise_if_cancelled``), within a second, or runs to its end.
+    """
+    jobs = Job.objects.using(get_settings().database).filter(id__in=list(job_ids))
+    error = {"type": "Cancelled", "message": "", "reason": reason}
+    with transaction.atomic(using=get_settings().database):
+        moved = jobs.filter(state__in=_NOT_STARTED).update(
+            state=State.CANCELLED.value, finished_at=now, error=error, unique_lock=None, cancel_requested_at=now
+        )
+        return moved + jobs.filter(state=State.RUNNING.value).update(cancel_requested_at=now)
+
+
+def retry(job_ids: Iterable[uuid.UUID], now: dt.datetime) -> int:
+    """Bring failed or cancelled jobs back, with one more attempt allowed each; how many came back.
+
+    A job whose unique key is held by another unfinished job stays where it is.
+    """
+    alias = get_settings().database
+    moved = 0
+    for job in Job.objects.using(alias).filter(id__in=list(job_ids), state__in=_ENDED):
+        lock = unique_lock(job.task, job.tenant, job.unique_key) if job.unique_key is not None else None
+        try:
+            with transaction.atomic(using=alias):
+                moved += Job.objects.using(alias).filter(id=job.id, state__in=_ENDED).update(
+                    state=State.PENDING.value, due=True, available_at=now, finished_at=None, expires_at=None,
+                    unique_lock=lock, cancel_requested_at=None, crashes=0, publishes=0,
+                    max_attempts=F("max_attempts") + 1,
+                )  # fmt: skip
+        except IntegrityError:
+            continue
+    if moved:
+        transaction.on_commit(lambda: wake(WORK_WRITTEN), using=alias)
+    return moved
+
+
+def discard(job_ids: Iterable[uuid.UUID], now: dt.datetime) -> int:
+    """Set failed jobs aside as cancelled, so that nobody looks at them again; how many were."""
+    error = {"type": "Cancelled", "message": "", "reason": "discarded"}
+    return (
+        Job.objects.using(get_settings().database)
+        .filter(id__in=list(job_ids), state=State.FAILED.value)
+        .update(state=State.CANCELLED.value, finished_at=now, error=error)
+    )

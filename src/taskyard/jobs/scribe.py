@@ -1,0 +1,123 @@
+"""Writes what running jobs report, and asks whether they may go on, off the task's own thread and connection.
+
+A task may sit in a transaction of its own for minutes; its progress must be visible meanwhile, so it goes through
+another connection. On SQLite a second connection cannot write while the task holds the write lock: there the report
+waits for it, and lands with the settle at the latest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from django.db import DatabaseError, InterfaceError, connections
+
+from taskyard.jobs.sql import Sql
+from taskyard.settings import get_settings
+
+if TYPE_CHECKING:
+    from taskyard.jobs.running import RunningJob
+
+logger = logging.getLogger(__name__)
+
+#: The thread ends after this long without a running job to watch; the next report starts it again.
+_IDLE_SECONDS = 30.0
+
+
+class Scribe:
+    """One thread per process that needs it."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._jobs: weakref.WeakSet[RunningJob] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, job: RunningJob) -> None:
+        """Write the job's report within one interval, and ask about it."""
+        if job in self._jobs:
+            return
+        with self._lock:
+            self._jobs.add(job)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="taskyard-scribe", daemon=True)
+                self._thread.start()
+        self._wake.set()
+
+    def forget(self, job: RunningJob) -> None:
+        """Stop: the attempt is over and its settle takes along what is not written yet."""
+        with self._lock:
+            self._jobs.discard(job)
+
+    def flush(self, job: RunningJob) -> None:
+        """Write and ask now, from a thread of its own, and wait for it."""
+        done = threading.Thread(target=self._write_and_close, args=(job,), name="taskyard-flush", daemon=True)
+        done.start()
+        done.join()
+
+    def _write_and_close(self, job: RunningJob) -> None:
+        try:
+            self._write(job)
+        finally:
+            connections.close_all()
+
+    def _run(self) -> None:
+        interval = get_settings().progress_interval.total_seconds()
+        idle_since = time.monotonic()
+        while True:
+            with self._lock:
+                jobs = list(self._jobs)
+                if not jobs and time.monotonic() - idle_since > _IDLE_SECONDS:
+                    self._thread = None
+                    break
+            for job in jobs:
+                idle_since = time.monotonic()
+                self._write(job)
+            self._wake.wait(interval if jobs else _IDLE_SECONDS)
+            self._wake.clear()
+        connections.close_all()
+
+    def _write(self, job: RunningJob) -> None:
+        values = job.take_dirty()
+        try:
+            answer = _report(Sql(get_settings().database), job, values)
+        except (DatabaseError, InterfaceError) as error:
+            # Locked, restarted, gone: the report is kept and written at the next turn or by the settle.
+            logger.debug("report of job %s waits: %s", job.id, error)
+            job.put_back(values)
+            with contextlib.suppress(DatabaseError, InterfaceError):
+                connections[get_settings().database].close()
+            return
+        job.heard(owned=answer is not None, cancelled=answer is not None and answer[0] is not None)
+
+
+def _report(sql: Sql, job: RunningJob, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    if not values:
+        rows = sql.query(
+            "SELECT cancel_requested_at FROM taskyard_job WHERE id = %s AND claim = %s AND state = 'running'",
+            [sql.uuid(job.id), job.token],
+        )
+        return rows[0] if rows else None
+    assign = ", ".join(f"{name} = %s" for name in values)
+    stored = [sql.time(v) if isinstance(v, dt.datetime) else v for v in values.values()]
+    guard = "claim = %s AND state = 'running'"
+    return sql.change(job.id, assign, guard, [*stored, job.token], returning="cancel_requested_at", weak=True)
+
+
+_scribe = Scribe()
+
+
+def scribe() -> Scribe:
+    """This process's scribe; a fork gets a new one."""
+    global _scribe
+    if _scribe.pid != os.getpid():
+        _scribe = Scribe()
+    return _scribe

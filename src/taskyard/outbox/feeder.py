@@ -1,0 +1,212 @@
+"""Moves due jobs into the broker's window, and publishes again what got lost there."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import logging
+import uuid
+from collections.abc import Sequence
+
+from taskyard.errors import PublishFailed
+from taskyard.jobs.sql import TABLE, Sql
+from taskyard.outbox import outgoing, window
+from taskyard.outbox.models import QueueSetting
+from taskyard.outbox.outgoing import Outgoing, Publisher
+from taskyard.outbox.sweep import Sweep
+from taskyard.runtime.lease import Leases
+from taskyard.runtime.models import Worker
+from taskyard.runtime.wakeup import WORK_QUEUED, WORK_WRITTEN, wake
+from taskyard.settings import Settings, get_settings
+
+logger = logging.getLogger(__name__)
+
+#: Most rows of one UPDATE.
+BATCH = 500
+#: How often workers and paused queues are read again.
+_WORKERS_EVERY = dt.timedelta(seconds=1)
+
+# A loose index scan: one index probe for each queue, however many rows there are.
+_QUEUES_WITH_WORK = f"""
+WITH RECURSIVE q AS (
+  SELECT (SELECT MIN(queue) FROM {TABLE} WHERE lane = 1) AS queue
+  UNION ALL
+  SELECT (SELECT MIN(queue) FROM {TABLE} WHERE lane = 1 AND queue > q.queue) FROM q WHERE q.queue IS NOT NULL
+) SELECT queue FROM q WHERE queue IS NOT NULL"""  # noqa: S608
+
+
+@dataclasses.dataclass(slots=True)
+class _Lane:
+    """What the feeder remembers about one queue between turns."""
+
+    rate: float = 0.0
+    queued: int = 0
+    running: int = 0
+    fed: int = 0
+    at: dt.datetime | None = None
+
+
+class Feeder:
+    """One acts per queue at a time (a lease); others stand by."""
+
+    name = "feeder"
+    channels: Sequence[str] = (WORK_WRITTEN,)
+
+    def __init__(self, owner: uuid.UUID, publisher: Publisher) -> None:
+        self.publisher = publisher
+        self.leases = Leases(owner)
+        self.sweep = Sweep(publisher)
+        self._lanes: dict[str, _Lane] = {}
+        self._slots: dict[str, int] = {}
+        self._groups: dict[str, set[str]] = {}
+        self._paused: set[str] = set()
+        self._workers_at: dt.datetime | None = None
+        self._next_due: dt.datetime | None = None
+
+    def run_once(self, now: dt.datetime) -> int:
+        """Feed every queue this feeder holds the lease of; how many jobs were fed."""
+        settings = get_settings()
+        sql = Sql(settings.database)
+        self._read_workers(now)
+        self._next_due = _promote(sql, now)
+        waiting = {row[0] for row in sql.query(_QUEUES_WITH_WORK)} - self._paused
+        self._read_window(sql, now)
+        fed = 0
+        for queue in _by_urgency(waiting | self._occupied(), settings):
+            standing = self.leases.hold(f"feeder:{queue}", now)
+            if not standing:
+                continue
+            if queue not in settings.handover and not self.publisher.rows_are_messages:
+                is_idle = self._lanes[queue].running < self._slots.get(queue, 0) if queue in self._lanes else False
+                self.sweep.run(sql, queue, now, everything=standing == "taken", has_idle_slots=is_idle)
+            if queue in waiting:
+                fed += self._feed(sql, queue, now, settings)
+        return fed
+
+    def pause(self, done: int, *, is_deaf: bool) -> dt.timedelta:
+        """Short while there is work, and while windows are being emptied; else until woken."""
+        if done:
+            return dt.timedelta(milliseconds=20)
+        if any(lane.queued for lane in self._lanes.values()):
+            return dt.timedelta(milliseconds=100)
+        longest = get_settings().poll_interval
+        longest = min(dt.timedelta(milliseconds=200), longest) if is_deaf else longest
+        if self._next_due is None:
+            return longest
+        until_due = self._next_due - dt.datetime.now(dt.UTC)
+        return max(dt.timedelta(milliseconds=5), min(until_due, longest))
+
+    def interrupted(self) -> None:
+        """Counts may be stale; they are read anew in each turn."""
+        self._workers_at = None
+
+    def stop(self) -> None:
+        """Let another feeder take over at once."""
+        self.leases.release_all()
+
+    def _occupied(self) -> set[str]:
+        return {queue for queue, lane in self._lanes.items() if lane.queued}
+
+    def _read_workers(self, now: dt.datetime) -> None:
+        if self._workers_at is not None and now - self._workers_at < _WORKERS_EVERY:
+            return
+        self._workers_at = now
+        alive = now - 3 * get_settings().worker_timeout
+        slots: dict[str, int] = {}
+        groups: dict[str, set[str]] = {}
+        rows = Worker.objects.using(get_settings().database).filter(stopping_at=None, heartbeat_at__gt=alive)
+        for queues, count in rows.values_list("queues", "slots"):
+            for queue in queues:
+                slots[queue] = slots.get(queue, 0) + count
+                groups.setdefault(queue, set()).update(queues)
+        self._slots, self._groups = slots, groups
+        self._paused = set(QueueSetting.objects.paused().values_list("name", flat=True))
+
+    def _read_window(self, sql: Sql, now: dt.datetime) -> None:
+        counts = sql.query(
+            f"SELECT queue, state, COUNT(*) FROM {TABLE} WHERE lane = 2 GROUP BY queue, state"  # noqa: S608
+        )
+        seen: dict[str, dict[str, int]] = {}
+        for queue, state, count in counts:
+            seen.setdefault(queue, {})[state] = count
+        for queue in {*seen, *self._lanes}:
+            lane = self._lanes.setdefault(queue, _Lane())
+            queued = seen.get(queue, {}).get("queued", 0)
+            if lane.at is not None:
+                taken = max(0, lane.queued + lane.fed - queued)
+                elapsed = (now - lane.at).total_seconds()
+                lane.rate = window.next_rate(lane.rate, taken, elapsed, ran_dry=queued == 0)
+            lane.queued, lane.running, lane.fed, lane.at = queued, seen.get(queue, {}).get("running", 0), 0, now
+
+    def _room(self, queue: str, settings: Settings) -> int:
+        lane = self._lanes.setdefault(queue, _Lane())
+        demand = window.Demand(self._slots.get(queue, 0), lane.rate)
+        wanted = window.target(demand, unattended=settings.window_unattended, most=settings.window_max)
+        # Queues that share workers share the window, most urgent first: what stands there already comes first.
+        rivals = self._groups.get(queue, {queue}) | {queue}
+        return wanted - sum(self._lanes[rival].queued + self._lanes[rival].fed for rival in rivals & set(self._lanes))
+
+    def _feed(self, sql: Sql, queue: str, now: dt.datetime, settings: Settings) -> int:
+        if queue in settings.handover:
+            return self._hand_over(sql, queue, now)
+        room = min(self._room(queue, settings), BATCH)
+        if room <= 0:
+            return 0
+        rows = sql.take(
+            "state = 'queued', published_at = %s, publishes = 1, worker = NULL",
+            "lane = 1 AND queue = %s",
+            [sql.time(now), queue],
+            order="priority DESC, available_at, id", limit=room, returning=outgoing.COLUMNS,
+        )  # fmt: skip
+        batch = sorted((outgoing.from_row(sql, row) for row in rows), key=lambda out: -out.priority)
+        self._lanes[queue].fed += len(batch)
+        self._publish(sql, batch)
+        return len(batch)
+
+    def _publish(self, sql: Sql, batch: Sequence[Outgoing]) -> None:
+        if not batch:
+            return
+        if self.publisher.rows_are_messages:
+            wake(WORK_QUEUED)
+            return
+        refused = self.publisher.publish(batch)
+        if refused:
+            put_back(sql, refused)
+            raise PublishFailed(f"{len(refused)} of {len(batch)} messages were not confirmed; they stay in the table")
+
+    def _hand_over(self, sql: Sql, queue: str, now: dt.datetime) -> int:
+        rows = sql.take(
+            "state = 'queued', published_at = %s, publishes = 1", "lane = 1 AND queue = %s", [sql.time(now), queue],
+            order="priority DESC, available_at, id", limit=BATCH, returning=f"{outgoing.COLUMNS}, args, kwargs",
+        )  # fmt: skip
+        batch = [(outgoing.from_row(sql, row), row[-2], row[-1]) for row in rows]
+        refused = self.publisher.publish_in_full(batch) if batch else []
+        put_back(sql, refused)
+        gone = {out.id for out, _, _ in batch} - {out.id for out in refused}
+        for job_id in gone:
+            # What becomes of it is not ours to know: handed over is where our record ends.
+            sql.change(job_id, "state = 'succeeded', finished_at = %s", "state = 'queued'", [sql.time(now)])
+        return len(gone)
+
+
+def _promote(sql: Sql, now: dt.datetime) -> dt.datetime | None:
+    """Turn rows whose time has come; when the next one will be due.
+
+    Rows of the future are not in the feed index at all, so that a million of them cost a feeder nothing.
+    """
+    soonest = sql.read_time(sql.query(f"SELECT MIN(available_at) FROM {TABLE} WHERE lane = 0")[0][0])  # noqa: S608
+    if soonest is not None and soonest <= now:
+        sql.take("due = %s", "lane = 0 AND available_at <= %s", [True, sql.time(now)], limit=BATCH, returning="id")
+    return soonest
+
+
+def put_back(sql: Sql, batch: Sequence[Outgoing]) -> None:
+    """Return queued jobs whose message did not reach the broker to the table."""
+    for out in batch:
+        state = "pending" if out.attempt == 0 else "retrying"
+        sql.change(out.id, "state = %s, publishes = 0", "state = 'queued'", [state])
+
+
+def _by_urgency(queues: set[str], settings: Settings) -> list[str]:
+    order = {name: place for place, name in enumerate(settings.queues)}
+    return sorted(queues, key=lambda queue: (order.get(queue, len(order)), queue))

@@ -1,0 +1,72 @@
+"""Publishes queued jobs again whose message is overdue: lost with the broker, or with a feeder that died."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+
+from taskyard.jobs.sql import TABLE, Sql
+from taskyard.outbox import outgoing
+from taskyard.outbox.outgoing import Publisher
+from taskyard.settings import get_settings
+
+logger = logging.getLogger(__name__)
+
+_EVERY = dt.timedelta(seconds=1)
+_LONGEST = dt.timedelta(minutes=10)
+#: While slots of the queue stand idle, a message that does not arrive is lost rather than waiting its turn.
+_LONGEST_WITH_IDLE_SLOTS = dt.timedelta(seconds=60)
+
+
+def overdue_after(publishes: int, *, base: dt.timedelta, has_idle_slots: bool) -> dt.timedelta:
+    """How long a job published ``publishes`` times may stay queued before it is published again: a pure rule.
+
+    Doubles each time, because in a queue of hour-long jobs a message rightly waits for an hour. A duplicate is
+    harmless: its claim finds the job taken.
+    """
+    longest = _LONGEST_WITH_IDLE_SLOTS if has_idle_slots else _LONGEST
+    return min(base * 2 ** min(publishes - 1, 12), max(longest, base)) if publishes > 0 else base
+
+
+class Sweep:
+    """The feeder's second half, for brokers that can lose a message."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self.publisher = publisher
+        self._next: dict[str, dt.datetime] = {}
+
+    def run(self, sql: Sql, queue: str, now: dt.datetime, *, everything: bool, has_idle_slots: bool) -> int:
+        """Publish overdue jobs of a queue again; with ``everything`` all queued ones (after a take-over)."""
+        if not everything and now < self._next.get(queue, now):
+            return 0
+        self._next[queue] = now + _EVERY
+        base = get_settings().republish_after
+        oldest = now if everything else now - base
+        rows = sql.query(
+            f"SELECT {outgoing.COLUMNS}, published_at, publishes FROM {TABLE}"  # noqa: S608
+            " WHERE lane = 2 AND queue = %s AND state = 'queued' AND published_at <= %s",
+            [queue, sql.time(oldest)],
+        )
+        batch = [
+            outgoing.from_row(sql, row)
+            for row in rows
+            if everything or _is_overdue(sql, row, now, base, has_idle_slots=has_idle_slots)
+        ]
+        if not batch:
+            return 0
+        logger.info("publishing %d overdue messages of queue %s again", len(batch), queue)
+        for out in batch:
+            sql.change(
+                out.id, "published_at = %s, publishes = publishes + 1", "state = 'queued'", [sql.time(now)], weak=True
+            )
+        # Refused ones stay queued and overdue: the next sweep takes them again.
+        return len(batch) - len(self.publisher.publish(batch))
+
+
+def _is_overdue(
+    sql: Sql, row: tuple[object, ...], now: dt.datetime, base: dt.timedelta, *, has_idle_slots: bool
+) -> bool:
+    published_at, publishes = sql.read_time(row[-2]), row[-1]
+    assert isinstance(publishes, int)
+    wait = overdue_after(publishes, base=base, has_idle_slots=has_idle_slots)
+    return published_at is None or now - published_at >= wait

@@ -1,0 +1,44 @@
+"""How much of a queue stands in the broker: a pure rule."""
+
+from __future__ import annotations
+
+import dataclasses
+
+#: The window holds about this much work.
+HALF_A_SECOND = 0.5
+#: Below this run time a slot is given two messages, so that it never waits for the next.
+_SHORT_SECONDS = 0.25
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Demand:
+    """What is known about the consumers of one queue."""
+
+    #: Slots of live workers that consume it.
+    slots: int
+    #: Jobs taken out of the window per second, as measured lately.
+    rate: float
+
+
+def target(demand: Demand, *, unattended: int, most: int) -> int:
+    """How many messages of a queue should be in the broker.
+
+    About half a second of work at the measured rate; at least one for each slot, two where jobs are short, so that no
+    slot idles; ``unattended`` while no worker is registered, because one may be about to; never more than ``most``.
+    """
+    if demand.slots == 0:
+        return min(unattended, most)
+    per_slot = 2 if demand.rate / demand.slots > 1 / _SHORT_SECONDS else 1
+    return max(1, min(most, max(round(demand.rate * HALF_A_SECOND), per_slot * demand.slots)))
+
+
+def next_rate(rate: float, taken: int, seconds: float, *, ran_dry: bool) -> float:
+    """The measured rate after ``taken`` jobs left the window in ``seconds``.
+
+    A window that ran dry says only that the rate is higher than what was fed: it doubles. Otherwise old and new are
+    averaged, so that one slow job does not close the window.
+    """
+    if seconds <= 0:
+        return rate
+    seen = taken / seconds
+    return max(rate * 2, seen) if ran_dry and taken else (rate + seen) / 2
