@@ -42,7 +42,7 @@ class QueueSetting(models.Model):
 
     #: Logical queue name.
     name = models.CharField(max_length=255, primary_key=True)
-    #: Since when nothing of it is fed; NULL: it is fed. Stuck until somebody resumes it; ``status`` and ``doctor`` say so.
+    #: Since when nothing of it is fed; NULL: it is fed. Freed by whoever resumes it; ``status`` and ``doctor`` say so.
     paused_at = models.DateTimeField(null=True)
     paused_by = models.CharField(max_length=150, default="")
     reason = models.CharField(max_length=500, default="")

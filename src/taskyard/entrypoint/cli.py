@@ -1,0 +1,81 @@
+"""The command line: one parser, one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from taskyard.entrypoint.failures import KNOWN, Exit, UsageError, explain
+from taskyard.entrypoint.screen import Screen
+
+_EPILOG = """\
+exit codes: 0 done; 1 something is wrong, or nothing matched; 2 the command line cannot be meant like this;
+3 the database or the broker cannot be reached. Reading commands take --json.
+"""
+
+
+def _commands() -> tuple[ModuleType, ...]:
+    # In the order of `--help`. Imported late: `--help` and `demo` work without Django settings.
+    from taskyard.entrypoint.commands import demo, doctor, jobs, processes, queues, status, tasks
+
+    return processes, status, doctor, jobs, queues, tasks, demo
+
+
+def build_parser(prog: str) -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog=prog, description="Background work for Django.", epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--traceback", action="store_true", help="show where a known error came from")
+    parser.set_defaults(needs_project=True, takes_rest=False)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in _commands():
+        module.add_to(subparsers)
+    return parser
+
+
+def parse(arguments: Sequence[str], prog: str) -> argparse.Namespace:
+    """Parse; what the worker does not know itself is left for Celery's worker in ``rest``."""
+    parser = build_parser(prog)
+    options, rest = parser.parse_known_args(list(arguments))
+    if rest and not options.takes_rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
+    return options
+
+
+def run(arguments: Sequence[str], *, prog: str, has_project: bool = False, screen: Screen | None = None) -> int:
+    """Run one command; its exit code. ``has_project``: Django is set up already."""
+    screen = screen or Screen()
+    options = parse(arguments, prog)
+    try:
+        if options.needs_project and not has_project:
+            from taskyard.entrypoint import project
+
+            project.load()
+            _check_installed()
+        return int(options.run(options, screen))
+    except KNOWN as error:
+        known = explain(error)
+        if known is None or options.traceback:
+            raise
+        code, sentence = known
+        screen.note(f"taskyard: {sentence}")
+        return int(code)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # `taskyard jobs list | head`: whoever read has enough. Python would complain at exit when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.OK)
+
+
+def _check_installed() -> None:
+    from django.apps import apps
+
+    if not apps.is_installed("taskyard"):
+        raise UsageError("This project does not use Taskyard yet: add 'taskyard' to INSTALLED_APPS, then migrate.")

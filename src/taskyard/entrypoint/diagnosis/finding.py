@@ -1,0 +1,60 @@
+"""What one check found, and what to do about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable, Iterable, Iterator
+
+from taskyard.entrypoint.failures import KNOWN, explain
+
+
+class Level(enum.StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    #: Works, with a drawback worth a look.
+    WARN = "warn"
+    #: Does not work, or not safely.
+    FAIL = "fail"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    name: str
+    level: Level
+    finding: str
+    #: What to do, as a sentence; empty when nothing is.
+    fix: str = ""
+
+
+Check = Callable[[], Iterable[Finding]]
+
+
+def ok(name: str, finding: str) -> Finding:
+    """All is well."""
+    return Finding(name, Level.OK, finding)
+
+
+def warn(name: str, finding: str, *, fix: str) -> Finding:
+    """Worth a look."""
+    return Finding(name, Level.WARN, finding, fix)
+
+
+def fail(name: str, finding: str, *, fix: str) -> Finding:
+    """To be mended."""
+    return Finding(name, Level.FAIL, finding, fix)
+
+
+def look(name: str, check: Check) -> Iterator[Finding]:
+    """Run one check; a known error is a finding too."""
+    try:
+        yield from check()
+    except KNOWN as error:
+        known = explain(error)
+        if known is None:
+            raise
+        finding, _, fix = known[1].partition("\n")
+        yield fail(name, finding, fix=fix.strip())
