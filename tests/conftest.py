@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
-from tests import servers
+from tests import servers, workers
 
 
 @pytest.fixture
@@ -34,6 +35,23 @@ def broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Runs the test once per broker, each clean; an empty address is the database broker (nothing set)."""
     with BROKERS[request.param]() as address:
         yield address
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[workers.Project]:
+    """The test project on the database broker; its processes are gone after the test."""
+    with workers.project(tmp_path) as made:
+        monkeypatch.setenv("TASKYARD_TEST_HISTORY", str(made.history_file))
+        yield made
+
+
+@pytest.fixture
+def project_on(broker_url: str, project: workers.Project) -> workers.Project:
+    """The test project once on each broker."""
+    project.broker_url = broker_url
+    return project
 
 
 def pytest_report_header() -> list[str]:

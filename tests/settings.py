@@ -5,8 +5,10 @@ starts with these settings (workers, commands) see the rows the test wrote.
 """
 
 import atexit
+import json
 import os
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,13 @@ MIGRATION_MODULES = {"app": None}
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
-TASKYARD: dict[str, Any] = {}
+# A test that starts processes may set more in their environment; durations are seconds.
+TASKYARD: dict[str, Any] = {
+    key: timedelta(seconds=value["seconds"]) if isinstance(value, dict) and "seconds" in value else value
+    for key, value in json.loads(os.environ.get("TASKYARD_TEST_TASKYARD") or "{}").items()
+}
+for _key, _value in json.loads(os.environ.get("TASKYARD_TEST_CELERY") or "{}").items():
+    globals()[f"CELERY_{_key}"] = _value
 
 # Unset, the database is the broker. A test that starts processes on another one says so in their environment.
 if os.environ.get("TASKYARD_TEST_BROKER_URL"):

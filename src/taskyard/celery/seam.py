@@ -144,6 +144,7 @@ class Seam:
         declared = registry.find(headers["task"])
         args_text, kwargs_text = _payload(headers["task"], args, kwargs, declared)
         hard, soft = headers.get("timelimit") or (None, None)
+        parent, root = _family(headers)
         eta = dt.datetime.fromisoformat(call["eta"]) if call.get("eta") else now
         job = NewJob(
             id=job_id(headers["id"]), task_id=original_id(headers["id"]), task=headers["task"],
@@ -152,8 +153,7 @@ class Seam:
             message=_stored(headers, embed, call, options.get("reply_to") if self._replies_by_queue else None),
             priority=_priority(options.get("priority"), declared), max_attempts=self._max_attempts(headers["task"]),
             expires_at=dt.datetime.fromisoformat(call["expires"]) if call.get("expires") else None,
-            time_limit=hard, soft_time_limit=soft, parent=_uuid(headers.get("parent_id")),
-            root=_uuid(headers.get("root_id")), trace=str(headers.get("traceparent") or "")[:64],
+            time_limit=hard, soft_time_limit=soft, parent=parent, root=root, trace=str(headers.get("traceparent") or "")[:64],
         )  # fmt: skip
         if declared is not None:
             _add_unique(job, declared, args, kwargs)
@@ -280,5 +280,15 @@ def _add_unique(job: NewJob, declared: Task[Any, Any], args: Any, kwargs: Any) -
         job.unique_lock = unique_lock(declared.name, job.tenant, job.unique_key)
 
 
-def _uuid(value: str | None) -> uuid.UUID | None:
-    return job_id(value) if value else None
+def _family(headers: Mapping[str, Any]) -> tuple[uuid.UUID | None, uuid.UUID]:
+    """Parent and root: as Celery says, else of the attempt whose end sends it (a chord's body).
+
+    Members of a group that nobody's task sent have the group's id as their root, so that they can be found together.
+    """
+    attempt = current_attempt()
+    if headers.get("parent_id"):
+        return job_id(headers["parent_id"]), job_id(headers.get("root_id") or headers["parent_id"])
+    if attempt is not None:
+        return attempt.claim.id, attempt.claim.root
+    is_own_root = headers.get("root_id") in (None, headers["id"])
+    return None, job_id(headers["group"] if is_own_root and headers.get("group") else headers.get("root_id", headers["id"]))

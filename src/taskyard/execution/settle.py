@@ -17,6 +17,7 @@ from taskyard.execution.outcome import Cancelled, Failed, Outcome, RetryAt, Snoo
 from taskyard.jobs.models import Attempt, Job
 from taskyard.jobs.newjob import NewJob
 from taskyard.jobs.sql import Sql
+from taskyard.runtime.faults import fault_point
 from taskyard.runtime.wakeup import WORK_WRITTEN, wake
 from taskyard.settings import get_settings
 
@@ -46,18 +47,22 @@ def settle(claim: Claim, outcome: Outcome, now: dt.datetime, effects: Effects | 
     effects = effects or Effects()
     alias = get_settings().database
     assign, params = _assignment(Sql(alias), outcome, now, effects)
+    fault_point("settle.begin")
     is_plain = isinstance(outcome, Succeeded) and not effects.jobs and not effects.steps
     if is_plain:
         moved = _move(alias, claim, assign, params, weak=True)
     else:
         with transaction.atomic(using=alias):
             moved = _move(alias, claim, assign, params, weak=False)
+            fault_point("settle.moved")
             if moved:
                 _record(alias, claim, outcome, now)
                 _follow(alias, effects, now)
+            fault_point("settle.written")
     if not moved:
         logger.warning("attempt %s of job %s is not ours any more; its end was dropped", claim.attempt, claim.id)
         return False
+    fault_point("settle.done")
     if isinstance(outcome, (RetryAt, Snoozed)):
         transaction.on_commit(lambda: wake(WORK_WRITTEN), using=alias)
     events.job_settled.send_robust(

@@ -14,15 +14,18 @@ from taskyard.outbox import outgoing, window
 from taskyard.outbox.models import QueueSetting
 from taskyard.outbox.outgoing import Outgoing, Publisher
 from taskyard.outbox.sweep import Sweep
+from taskyard.runtime.faults import fault_point
 from taskyard.runtime.lease import Leases
 from taskyard.runtime.models import Worker
-from taskyard.runtime.wakeup import WORK_QUEUED, WORK_WRITTEN, wake
+from taskyard.runtime.wakeup import PAUSE_SECONDS, WORK_QUEUED, WORK_WRITTEN, wake
 from taskyard.settings import Settings, get_settings
 
 logger = logging.getLogger(__name__)
 
 #: Most rows of one UPDATE.
 BATCH = 500
+#: After work it keeps looking for this long: a burst of enqueues sends one notification, at its beginning.
+_STAY_AWAKE = dt.timedelta(seconds=4 * PAUSE_SECONDS)
 #: How often workers and paused queues are read again.
 _WORKERS_EVERY = dt.timedelta(seconds=1)
 
@@ -62,6 +65,7 @@ class Feeder:
         self._paused: set[str] = set()
         self._workers_at: dt.datetime | None = None
         self._next_due: dt.datetime | None = None
+        self._busy_at = dt.datetime.min.replace(tzinfo=dt.UTC)
 
     def run_once(self, now: dt.datetime) -> int:
         """Feed every queue this feeder holds the lease of; how many jobs were fed."""
@@ -86,6 +90,8 @@ class Feeder:
     def pause(self, done: int, *, is_deaf: bool) -> dt.timedelta:
         """Short while there is work, and while windows are being emptied; else until woken."""
         if done:
+            self._busy_at = dt.datetime.now(dt.UTC)
+        if dt.datetime.now(dt.UTC) - self._busy_at < _STAY_AWAKE:
             return dt.timedelta(milliseconds=20)
         if any(lane.queued for lane in self._lanes.values()):
             return dt.timedelta(milliseconds=100)
@@ -160,7 +166,9 @@ class Feeder:
         )  # fmt: skip
         batch = sorted((outgoing.from_row(sql, row) for row in rows), key=lambda out: -out.priority)
         self._lanes[queue].fed += len(batch)
+        fault_point("feeder.marked")
         self._publish(sql, batch)
+        fault_point("feeder.published")
         return len(batch)
 
     def _publish(self, sql: Sql, batch: Sequence[Outgoing]) -> None:

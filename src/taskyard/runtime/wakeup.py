@@ -1,15 +1,14 @@
 """Waking agents when there is work: NOTIFY on PostgreSQL, an event within the process everywhere.
 
 A wake-up is a hint. Who misses it finds the work by polling, so nothing depends on one.
-NOTIFY takes a lock that serialises commits, so it is never sent in the caller's transaction, and at most a few times
-a second per process.
+NOTIFY takes a lock that serialises commits, so it is sent after the caller's transaction, and at most a few times a
+second per process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -26,12 +25,13 @@ WORK_WRITTEN = "taskyard_work"
 #: Rows were queued that a worker on the database broker may take.
 WORK_QUEUED = "taskyard_take"
 
-#: Shortest time between two notifications of one process.
-_PAUSE_SECONDS = 0.02
+#: Shortest time between two notifications of one process on one channel.
+PAUSE_SECONDS = 0.05
 #: How long a new connection is given to hear its own notification; behind PgBouncer in transaction mode it never does.
 _PROBE_SECONDS = 2.0
 
 _events: dict[str, threading.Event] = {}
+_sent: dict[str, float] = {}
 
 
 def local_event(channel: str) -> threading.Event:
@@ -40,62 +40,22 @@ def local_event(channel: str) -> threading.Event:
 
 
 def wake(channel: str) -> None:
-    """Tell whoever listens, in this process at once and in others soon; returns at once and never fails."""
+    """Tell whoever listens, in this process at once and in others soon; never fails.
+
+    Called after a commit, on the caller's own connection: no thread, no connection of its own. Who wakes stays awake
+    for longer than the pause between two notifications, so the last enqueue of a burst is found as well.
+    """
     local_event(channel).set()
-    if connections[get_settings().database].vendor == "postgresql":
-        notifier().ask(channel)
-
-
-class Notifier:
-    """Sends coalesced NOTIFYs from a thread and connection of its own, made when first needed."""
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self._asked: set[str] = set()
-        self._lock = threading.Lock()
-        self._ready = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def ask(self, channel: str) -> None:
-        """Send a NOTIFY soon."""
-        with self._lock:
-            self._asked.add(channel)
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="taskyard-notify", daemon=True)
-                self._thread.start()
-        self._ready.set()
-
-    def _run(self) -> None:
-        while self._ready.wait(timeout=30.0):
-            self._ready.clear()
-            with self._lock:
-                channels, self._asked = self._asked, set()
-            self._send(channels)
-            threading.Event().wait(_PAUSE_SECONDS)
-        connections.close_all()
-
-    def _send(self, channels: set[str]) -> None:
-        connection = connections[get_settings().database]
-        try:
-            with connection.cursor() as cursor:
-                for channel in sorted(channels):
-                    cursor.execute("SELECT pg_notify(%s, '')", [channel])
-        except (DatabaseError, InterfaceError) as error:
-            logger.debug("notification not sent, pollers will find the work: %s", error)
-            with contextlib.suppress(DatabaseError, InterfaceError):
-                connection.close()
-
-
-_notifier = Notifier()
-
-
-def notifier() -> Notifier:
-    """This process's notifier; a fork gets a new one."""
-    global _notifier
-    if _notifier.pid != os.getpid():
-        _notifier = Notifier()
-        _events.clear()
-    return _notifier
+    connection = connections[get_settings().database]
+    clock = time.monotonic()
+    if connection.vendor != "postgresql" or connection.in_atomic_block or clock - _sent.get(channel, 0.0) < PAUSE_SECONDS:
+        return
+    _sent[channel] = clock
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_notify(%s, '')", [channel])
+    except (DatabaseError, InterfaceError) as error:
+        logger.debug("notification not sent, pollers will find the work: %s", error)
 
 
 class Listener:

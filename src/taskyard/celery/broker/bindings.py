@@ -137,13 +137,12 @@ class Bindings:
 
     def sweep(self) -> int:
         """Delete queues whose consumer has gone, with their messages; how many queues."""
-        dead = [
-            row[0]
-            for row in self.store.rows(
-                f"SELECT DISTINCT queue FROM {TABLE} WHERE expires_at <= {self.now} LIMIT 500",
-                [],
-            )
-        ]
+        expired = self.store.rows(
+            f"SELECT queue FROM {TABLE} WHERE expires_at IS NOT NULL"
+            f" GROUP BY queue HAVING MAX(expires_at) <= {self.now} LIMIT 500",
+            [],
+        )
+        dead = [row[0] for row in expired]
         if dead:
             self.store.execute(f"DELETE FROM {TABLE} WHERE queue IN ({marks(dead)}) AND expires_at <= {self.now}", dead)
             self.store.execute(

@@ -86,10 +86,11 @@ class QoS:
 
 class Channel(virtual.Channel):
     """One channel. Publishing and declaring run on the calling thread's database connection and so belong to its
-    transaction; fetching, acknowledging and returning run in the poller's thread.
+    transaction; fetching, acknowledging and returning run in the poller's thread. kombu calls the verbs with keywords,
+    so their signatures here are narrower than its own.
     """
 
-    QoS = QoS
+    QoS = QoS  # type: ignore[assignment]
     supports_fanout = True
     connection: Transport | None
 
@@ -109,7 +110,7 @@ class Channel(virtual.Channel):
         """``expires``, ``message_ttl`` and the like as RabbitMQ spells them."""
         return to_rabbitmq_queue_arguments(arguments or {}, **kwargs)
 
-    def exchange_declare(self, exchange: str | None = None, type: str = "direct", **options: Any) -> None:
+    def exchange_declare(self, exchange: str | None = None, type: str = "direct", **options: Any) -> None:  # type: ignore[override]
         """Declare it in this process; it exists for others as soon as a queue is bound to it."""
         if options.get("passive") and exchange not in self.state.exchanges:
             if not perform(self.alias, lambda: Bindings(self.alias).has_exchange(exchange or "")):
@@ -117,7 +118,7 @@ class Channel(virtual.Channel):
             return
         super().exchange_declare(exchange, type, **options)
 
-    def exchange_delete(self, exchange: str, if_unused: bool = False, nowait: bool = False) -> None:
+    def exchange_delete(self, exchange: str, **options: Any) -> None:  # type: ignore[override]
         """Delete it and its bindings; queues stay."""
         perform(self.alias, lambda: Bindings(self.alias).remove_exchange(exchange))
         self.state.exchanges.pop(exchange, None)
@@ -133,20 +134,20 @@ class Channel(virtual.Channel):
         self._bind(_declared(queue, options))
         return queue_declare_ok_t(queue, 0, 0)
 
-    def queue_bind(self, queue: str, exchange: str | None = None, *, routing_key: str = "", **options: Any) -> None:
+    def queue_bind(self, queue: str, exchange: str | None = None, *, routing_key: str = "", **options: Any) -> None:  # type: ignore[override]
         """Send messages of an exchange to the queue."""
         exchange = exchange or "amq.direct"
         kind = self.state.exchanges.get(exchange, {}).get("type", "direct")
         declared = self.mailbox.bound.get(("", queue, queue), Bound(queue, routing_key=queue))
         self._bind(dataclasses.replace(declared, exchange=exchange, kind=kind, routing_key=routing_key or ""))
 
-    def queue_unbind(self, queue: str, exchange: str | None = None, *, routing_key: str = "", **options: Any) -> None:
+    def queue_unbind(self, queue: str, exchange: str | None = None, *, routing_key: str = "", **options: Any) -> None:  # type: ignore[override]
         """Undo :meth:`queue_bind`."""
         exchange = exchange or "amq.direct"
         perform(self.alias, lambda: Bindings(self.alias).remove(exchange, routing_key, queue=queue))
         self.mailbox.bound.pop((exchange, routing_key, queue), None)
 
-    def queue_delete(self, queue: str, if_unused: bool = False, *, if_empty: bool = False, **options: Any) -> int:
+    def queue_delete(self, queue: str, if_unused: bool = False, *, if_empty: bool = False, **options: Any) -> int:  # type: ignore[override]
         """Delete a queue with its messages; how many those were."""
         if if_empty and self._size(queue):
             return 0
@@ -196,7 +197,7 @@ class Channel(virtual.Channel):
         encoded: tuple[Any, str] = super().encode_body(body, "base64")
         return encoded
 
-    def basic_publish(self, message: dict[str, Any], exchange: str, *, routing_key: str, **options: Any) -> None:
+    def basic_publish(self, message: dict[str, Any], exchange: str, *, routing_key: str, **options: Any) -> None:  # type: ignore[override]
         """Write the message into every queue it is routed to.
 
         From the event loop of a worker, which sends only events and replies here, the poller writes it.
@@ -205,7 +206,7 @@ class Channel(virtual.Channel):
         priority = _priority_of(message["properties"])
         ttl = _seconds(message["properties"].get("expiration"))
         write = partial(
-            self._put, exchange or "", routing_key or "", payload=dumps(message), priority=priority, ttl=ttl
+            self._write, exchange or "", routing_key or "", payload=dumps(message), priority=priority, ttl=ttl
         )
         if self.connection is not None and self.connection.is_in_event_loop():
             self.poller.later(partial(write, remember=True))
@@ -213,7 +214,7 @@ class Channel(virtual.Channel):
             perform(self.alias, write)
             self.poller.nudge()
 
-    def _put(
+    def _write(
         self, exchange: str, routing_key: str, *, payload: str, priority: int, ttl: float | None, remember: bool = False
     ) -> None:
         routes = self._routes(exchange, routing_key, remember=remember)
@@ -237,7 +238,7 @@ class Channel(virtual.Channel):
 
     # Consuming.
 
-    def basic_consume(
+    def basic_consume(  # type: ignore[override]
         self, queue: str, no_ack: bool = False, *, callback: Callable[[Any], None], consumer_tag: str, **options: Any
     ) -> None:
         """Have messages of the queue delivered to ``callback``."""
@@ -298,20 +299,8 @@ class Channel(virtual.Channel):
         return self.Message(single.delivery.raw, channel=self)
 
     def _get_one(self, single: _Single, source: Source) -> None:
-        if not self.poller.take_messages(single, source, 1) and self._has_jobs(source.queue):
-            self.poller.take_jobs(single, source, 1)
-
-    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
-        """The message is done with."""
-        self.qos.ack(delivery_tag)
-
-    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Drop the message, or let somebody else have it."""
-        self.qos.reject(delivery_tag, requeue=requeue)
-
-    def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:
-        """Limit what may be in hand."""
-        self.qos.prefetch_count = prefetch_count
+        if not self.poller.take_messages(single, source, limit=1) and self._has_jobs(source.queue):
+            self.poller.take_jobs(single, source, limit=1)
 
     def close(self) -> None:
         """Leave; what was in hand is given back at once. In a forked child, only forget: it is the parent's."""

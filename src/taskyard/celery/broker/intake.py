@@ -12,7 +12,7 @@ import uuid
 import weakref
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from taskyard.celery.broker.bindings import Bound
 
@@ -86,6 +86,14 @@ class Delivery:
     message_id: int | None = None
     job_id: uuid.UUID | None = None
     tag: str = dataclasses.field(default_factory=lambda: str(next(_tags)))
+
+
+class Receiver(Protocol):
+    """Whom the poller hands what it fetched."""
+
+    def accept(self, source: Source, delivery: Delivery) -> bool:
+        """Take it in; False if nobody wants it any more."""
+        ...
 
 
 class Mailbox:

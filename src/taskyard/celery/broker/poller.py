@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import copy
 import logging
 import os
 import random
@@ -20,13 +19,12 @@ from typing import Any, TypeVar
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import DataError, Error, IntegrityError
-from kombu.utils.json import loads
 
 from taskyard.celery.broker import wakeup
 from taskyard.celery.broker.bindings import Bindings
-from taskyard.celery.broker.intake import Bell, Delivery, Intake, Source, job_ids, message_ids
+from taskyard.celery.broker.intake import Bell, Delivery, Intake, Receiver, Source, job_ids, message_ids
 from taskyard.celery.broker.job_rows import JobRows, logical_name, urgency
-from taskyard.celery.broker.store import Store, TablesMissing, Taken, is_missing_table
+from taskyard.celery.broker.store import Store, TablesMissing, is_missing_table, private_connection
 from taskyard.settings import get_settings
 
 logger = logging.getLogger(__name__)
@@ -92,7 +90,7 @@ class Poller:
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name=f"taskyard-broker-{self.alias}", daemon=True)
-                self._idle_since, self._must_end = time.monotonic(), False
+                self._idle_since, self._next_renewal, self._must_end = time.monotonic(), 0.0, False
                 self._thread.start()
         self.bell.ring()
 
@@ -264,7 +262,7 @@ class Poller:
             self._next_renewal = now + LEASE_SECONDS / 3
             held = deque(message_ids(d for intake in list(self._intakes) for d in intake.held()))
             _in_batches(held, lambda ids: Store(self.alias).renew(ids, owner=self.owner, lease=LEASE_SECONDS))
-        kept = {}
+        kept: dict[str, float] = {}
         for intake in list(self._intakes):
             for source in intake.sources():
                 self._keep(intake, source, now, kept)
@@ -300,62 +298,40 @@ class Poller:
         found = 0
         for intake in hungry if has_messages or has_jobs else []:
             for source in sorted(intake.sources(), key=lambda source: urgency(source.queue)):
-                if source.queue in has_messages:
-                    found += self.take_messages(intake, source)
-                if source.queue in has_jobs:
-                    found += self.take_jobs(intake, source)
+                if source.queue in has_messages and (room := intake.room()):
+                    found += self.take_messages(intake, source, limit=room)
+                if source.queue in has_jobs and (room := intake.room()):
+                    found += self.take_jobs(intake, source, limit=room)
         return found
 
-    def take_messages(self, intake: Intake, source: Source, limit: int | None = None) -> int:
+    def take_messages(self, intake: Receiver, source: Source, *, limit: int) -> int:
         """Fetch rows of the message table for a consumer; how many. In the poller's thread only."""
-        limit = intake.room() if limit is None else limit
-        if limit <= 0:
-            return 0
         taken = Store(self.alias).take(source.queue, limit, owner=self.owner, lease=LEASE_SECONDS)
         for message in taken:
-            raw = self._readable(message, source.queue)
-            if raw is not None:
-                self._hand_in(intake, source, Delivery(source.consumer_tag, raw, message_id=message.id))
+            try:
+                raw = message.as_raw()
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                logger.warning(
+                    "Database broker: unreadable message %s in %r is dropped: %s", message.id, source.queue, error
+                )
+                self._acknowledged.append(message.id)
+                continue
+            self._hand_in(intake, source, Delivery(source.consumer_tag, raw, message_id=message.id))
         return len(taken)
 
-    def take_jobs(self, intake: Intake, source: Source, limit: int | None = None) -> int:
+    def take_jobs(self, intake: Receiver, source: Source, *, limit: int) -> int:
         """Fetch queued jobs for a consumer; how many. In the poller's thread only."""
-        limit = intake.room() if limit is None else limit
-        if limit <= 0:
-            return 0
         taken = JobRows(self.alias).take(source.queue, limit)
         for job_id, raw in taken:
             self._hand_in(intake, source, Delivery(source.consumer_tag, raw, job_id=job_id))
         return len(taken)
 
-    def _hand_in(self, intake: Intake, source: Source, delivery: Delivery) -> None:
+    def _hand_in(self, intake: Receiver, source: Source, delivery: Delivery) -> None:
         delivery.raw["properties"]["delivery_tag"] = delivery.tag
         if not intake.accept(source, delivery):
             self._given_back.append(delivery)
         elif source.no_ack and delivery.message_id is not None:
             self._acknowledged.append(delivery.message_id)
-
-    def _readable(self, message: Taken, queue: str) -> dict[str, Any] | None:
-        try:
-            raw: dict[str, Any] = loads(message.payload)
-            routing = raw["properties"].setdefault("delivery_info", {})
-            routing["redelivered"] = message.deliveries > 1
-            # As RabbitMQ's quorum queues count: earlier deliveries.
-            raw["headers"]["x-delivery-count"] = message.deliveries - 1
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            logger.error("Database broker: message %s in %r is unreadable and is dropped: %s", message.id, queue, error)  # noqa: TRY400
-            self._acknowledged.append(message.id)
-            return None
-        return raw
-
-
-def private_connection(alias: str) -> BaseDatabaseWrapper:
-    """A new connection that is nobody else's: outside of Django's pool, kept open, in autocommit."""
-    connection = connections.create_connection(alias)
-    settings = copy.copy(connection.settings_dict)
-    options = {key: value for key, value in settings.get("OPTIONS", {}).items() if key != "pool"}
-    connection.settings_dict = {**settings, "OPTIONS": options, "CONN_MAX_AGE": None, "AUTOCOMMIT": True}
-    return connection
 
 
 def _in_batches(pending: deque[T], write: Callable[[list[T]], Any], size: int = _BATCH) -> None:

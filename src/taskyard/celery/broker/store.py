@@ -16,6 +16,7 @@ import kombu.exceptions
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import OperationalError, ProgrammingError
+from kombu.utils.json import loads
 
 TABLE = "taskyard_message"
 #: NOTIFY channel for messages; the payload is the queue's name.
@@ -60,6 +61,14 @@ class Taken:
     priority: int
     payload: str
     deliveries: int
+
+    def as_raw(self) -> dict[str, Any]:
+        """In the form kombu's virtual channels read; raises what malformed JSON raises."""
+        raw: dict[str, Any] = loads(self.payload)
+        raw["properties"].setdefault("delivery_info", {})["redelivered"] = self.deliveries > 1
+        # As RabbitMQ's quorum queues count: earlier deliveries.
+        raw["headers"]["x-delivery-count"] = self.deliveries - 1
+        return raw
 
 
 def marks(values: Sequence[Any]) -> str:
@@ -110,6 +119,15 @@ def _insist(alias: str, action: Callable[[], T]) -> T:
 
 def _may_wait(connection: BaseDatabaseWrapper, error: Exception) -> bool:
     return connection.vendor == "sqlite" and "locked" in str(error) and not connection.in_atomic_block
+
+
+def private_connection(alias: str) -> BaseDatabaseWrapper:
+    """A new connection that is nobody else's: outside of Django's pool, kept open, in autocommit."""
+    connection = connections.create_connection(alias)
+    settings = connection.settings_dict
+    options = {key: value for key, value in settings.get("OPTIONS", {}).items() if key != "pool"}
+    connection.settings_dict = {**settings, "OPTIONS": options, "CONN_MAX_AGE": None, "AUTOCOMMIT": True}
+    return connection
 
 
 class Store:

@@ -12,7 +12,7 @@ from django.db import connections
 from django.db.utils import Error, InterfaceError, OperationalError
 from kombu.transport import virtual
 
-from taskyard.celery.broker.channel import Channel
+from taskyard.celery.broker import channel as broker_channel
 from taskyard.celery.broker.intake import Delivery, Mailbox
 from taskyard.celery.broker.poller import Poller, poller_for
 from taskyard.celery.broker.store import perform
@@ -26,12 +26,15 @@ class Transport(virtual.Transport):
     or whoever waits in :meth:`drain_events`.
     """
 
-    Channel = Channel
+    Channel = broker_channel.Channel
     driver_type = "django"
     driver_name = "django"
     default_connection_params: ClassVar[dict[str, Any]] = {}
-    polling_interval = None
-    connection_errors = (*virtual.Transport.connection_errors, OperationalError, InterfaceError)
+    connection_errors: ClassVar[tuple[type[Exception], ...]] = (  # type: ignore[assignment, misc]
+        *virtual.Transport.connection_errors,
+        OperationalError,
+        InterfaceError,
+    )
     implements = virtual.Transport.implements.extend(
         asynchronous=True, exchange_type=frozenset({"direct", "topic", "fanout"}), heartbeats=False
     )
@@ -42,7 +45,7 @@ class Transport(virtual.Transport):
         self.pid = os.getpid()
         self.mailbox = Mailbox()
         #: Channel of each consumer, by tag.
-        self.consumers: dict[str, Channel] = {}
+        self.consumers: dict[str, broker_channel.Channel] = {}
         self._loop: Any = None
         self._loop_thread: int | None = None
 
@@ -76,7 +79,7 @@ class Transport(virtual.Transport):
             connection.connection = None
         return False
 
-    def create_channel(self, connection: Any) -> Channel:
+    def create_channel(self, connection: Any) -> broker_channel.Channel:
         """A new channel."""
         channel = self.Channel(self)
         self.channels.append(channel)

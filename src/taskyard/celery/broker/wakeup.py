@@ -126,7 +126,7 @@ def for_connection(connection: BaseDatabaseWrapper, bell: Bell) -> Pauses:
     """The best way to wait that works on this connection."""
     if connection.vendor == "sqlite":
         return DataVersion(connection, bell)
-    if connection.vendor == "postgresql" and getattr(connection.Database, "__name__", "") == "psycopg":
+    if connection.vendor == "postgresql" and _uses_psycopg3(connection):
         return _listening(connection, bell) or Pauses(bell)
     return Pauses(bell)
 
@@ -148,3 +148,7 @@ def _listening(connection: BaseDatabaseWrapper, bell: Bell) -> Notifications | N
         return None
     logger.info("Database broker: notifications do not arrive, polling instead.")
     return None
+
+
+def _uses_psycopg3(connection: BaseDatabaseWrapper) -> bool:
+    return type(connection.connection).__module__.split(".")[0] == "psycopg"

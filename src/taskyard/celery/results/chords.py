@@ -8,6 +8,7 @@ import json
 from typing import Any, Protocol
 
 from celery import states
+from celery.app.task import Context
 from celery.canvas import maybe_signature
 from celery.exceptions import ChordError
 from celery.result import GroupResult, result_from_tuple
@@ -96,7 +97,7 @@ class Part:
         canvas = Canvas.objects.using(alias).get(id=self.canvas_id)
         if canvas.closed_at is None and canvas.size is not None and canvas.done >= canvas.size:
             Canvas.objects.using(alias).filter(id=canvas.id).update(closed_at=now)
-            _close(self.app, canvas, alias)
+            _close(self.app, canvas, alias, now)
 
 
 def open_chord(app: Any, header_result_args: Any, body: Any) -> None:
@@ -113,7 +114,7 @@ def grow(canvas_id: str) -> None:
     Canvas.objects.using(get_settings().database).filter(id=canvas_id, closed_at=None).update(size=F("size") + 1)
 
 
-def _close(app: Any, canvas: Canvas, alias: str) -> None:
+def _close(app: Any, canvas: Canvas, alias: str, now: dt.datetime) -> None:
     body = maybe_signature(loads(json.dumps(canvas.body)), app=app)
     failed = CanvasPart.objects.using(alias).filter(canvas=canvas).exclude(state=states.SUCCESS).order_by("id").first()
     if failed is None:
@@ -125,6 +126,8 @@ def _close(app: Any, canvas: Canvas, alias: str) -> None:
     try:
         raise ChordError(f"Dependency {failed.member} raised {cause}")
     except ChordError as chord_error:  # raised, because Celery reads the traceback of the current error
+        if body.options.get("task_id"):
+            Ended(body.options["task_id"], states.FAILURE, chord_error, Context({"task": body.task}))(alias, now)
         app.backend.chord_error_from_stack(body, exc=chord_error)
 
 

@@ -16,6 +16,7 @@ from taskyard.celery.worker.attempt import Attempt, Phase, current_attempt
 from taskyard.celery.worker.trouble import describe
 from taskyard.errors import Discard, JobCancelled, JobFenced, Retry, Snooze, TaskyardError
 from taskyard.execution.outcome import Cancelled, RetryAt, Snoozed
+from taskyard.runtime.faults import fault_point
 from taskyard.settings import get_settings
 from taskyard.tasks.task import Task
 
@@ -60,6 +61,7 @@ def guarded(task: Any) -> Callable[..., Any]:
             raise
         finally:
             attempt.phase = Phase.UNWINDING
+            fault_point("body.ended")
 
     return run
 

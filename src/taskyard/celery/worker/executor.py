@@ -31,6 +31,7 @@ from taskyard.jobs.current import entered
 from taskyard.jobs.models import Job
 from taskyard.jobs.running import RunningJob
 from taskyard.jobs.scribe import scribe
+from taskyard.runtime.faults import fault_point
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ def execute(delivery: Delivery, app: Any = None) -> Answer:
     if owned is None:
         logger.info("message of job %s dropped: it is not waiting to be run", delivery.job_id)
         return _ignored("not claimed")
+    fault_point("job.claimed")
     try:
         return run(app, owned, delivery)
     finally:

@@ -1,0 +1,39 @@
+"""Named places where a test may make a process die or an error strike; one empty-dict look-up in production."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+#: Every fault point, and where it stands.
+POINTS = {
+    "feeder.marked": "rows are queued and committed, their messages not published yet",
+    "feeder.published": "messages are published",
+    "job.claimed": "the claim has committed, the body has not begun",
+    "body.ended": "the body returned or raised, nothing of its end is decided yet",
+    "settle.begin": "the outcome is decided, its transaction has not begun",
+    "settle.moved": "inside the transaction: the state is written, what follows is not",
+    "settle.written": "inside the transaction: everything is written, nothing committed",
+    "settle.done": "the end has committed, the message is not acknowledged",
+}
+
+_armed: dict[str, Callable[[], None]] = {}
+
+
+def fault_point(name: str) -> None:
+    """Where it stands, the action armed for ``name`` strikes."""
+    if _armed:
+        action = _armed.get(name)
+        if action is not None:
+            action()
+
+
+def arm(name: str, action: Callable[[], None]) -> None:
+    """Let ``action`` strike at a point from now on; raises ``KeyError`` for a point that does not exist."""
+    if name not in POINTS:
+        raise KeyError(name)
+    _armed[name] = action
+
+
+def disarm() -> None:
+    """Nothing strikes any more."""
+    _armed.clear()
