@@ -137,10 +137,7 @@ class Project:
 
     def close(self) -> None:
         for worker in self.workers:
-            if worker.process.poll() is None:
-                worker.stop(timeout=5)
-            else:
-                worker.kill_group()
+            worker.kill_group()
 
 
 def _overlap(runs: list[list[str]]) -> bool:
