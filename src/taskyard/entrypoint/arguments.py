@@ -6,11 +6,14 @@ import argparse
 import datetime as dt
 import re
 import uuid
+from typing import TYPE_CHECKING
 
 from taskyard.entrypoint.failures import UsageError
 from taskyard.jobs.ids import job_id
-from taskyard.jobs.queries import JobFilter
 from taskyard.jobs.states import State
+
+if TYPE_CHECKING:
+    from taskyard.jobs.queries import JobFilter
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -68,6 +71,9 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
 
 def chosen(options: argparse.Namespace) -> JobFilter:
     """What :func:`add_filter` was given."""
+    # Models can be imported once Django is set up; parsing comes before that.
+    from taskyard.jobs.queries import JobFilter
+
     return JobFilter(
         states=tuple(options.state), task=options.task, queue=options.queue, tenant=options.tenant, since=options.since
     )

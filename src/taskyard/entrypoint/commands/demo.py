@@ -20,7 +20,7 @@ def add_to(subparsers: Any) -> None:
     parser.add_argument("--files", type=count, default=None, metavar="N",
                         help="at most N files (default: all; with --check 400)")  # fmt: skip
     parser.add_argument("--check", action="store_true",
-                        help="unattended: kill -9 a worker midway, verify that nothing was lost or ran twice")  # fmt: skip
+                        help="unattended: kill -9 a worker midway, verify that nothing got lost")  # fmt: skip
     parser.add_argument("--keep", action="store_true", help="with --check: keep the project")
     add_json(parser)
     parser.set_defaults(run=run, needs_project=False)
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
 
     if settings.configured:
         return _run_apart(options)
-    from taskyard.entrypoint.demo import run_demo
+    from taskyard.entrypoint.demo.run import run_demo
 
     return run_demo(options, screen)
 

@@ -1,0 +1,1 @@
+"""``taskyard demo``: drives the project in ``demo_project`` and judges what happened."""

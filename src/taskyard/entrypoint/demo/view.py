@@ -1,0 +1,159 @@
+"""The demo's screens: live while it runs, a summary at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections import Counter
+from pathlib import Path
+
+from django.db.models import Count
+
+from taskyard.entrypoint.screen import Screen, bar, cut, duration
+from taskyard.jobs.models import Job
+from taskyard.jobs.queries import reason_of
+
+_SHOWN = 8
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Standing:
+    """How far it is."""
+
+    #: State of the job that looks for files.
+    build: str
+    enqueued: int
+    succeeded: int
+    failed: int
+    running: tuple[str, ...]
+    #: Jobs that needed more than one attempt.
+    retried: int
+
+    @property
+    def done(self) -> int:
+        """Jobs that ended."""
+        return self.succeeded + self.failed
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.build in ("failed", "cancelled") or (self.build == "succeeded" and self.done == self.enqueued)
+
+
+def standing() -> Standing:
+    """Read it from the table."""
+    states = Counter(dict(Job.objects.get_queryset().filter(task="index.file").values_list("state").annotate(Count("id"))))
+    build = Job.objects.get_queryset().filter(task="index.build").first()
+    files = Job.objects.get_queryset().filter(task="index.file")
+    return Standing(
+        build=build.state if build else "pending",
+        enqueued=states.total(),
+        succeeded=states["succeeded"],
+        failed=states["failed"] + states["cancelled"],
+        running=tuple(job.kwargs["path"] for job in files.filter(state="running").only("kwargs")[:_SHOWN]),
+        retried=files.filter(attempt__gt=1).count(),
+    )
+
+
+class LiveView:
+    """Redraws in place on a terminal; elsewhere writes a line now and then."""
+
+    def __init__(self, screen: Screen, folder: Path) -> None:
+        self.screen = screen
+        self.folder = folder
+        self._drawn = 0
+        self._last_line = -10.0
+
+    def draw(self, now: Standing, seconds: float) -> None:
+        """Show where it stands ``seconds`` after the start."""
+        if not self.screen.is_terminal:
+            if seconds - self._last_line >= 2.0 or now.is_over:
+                self._last_line = seconds
+                self.screen.note(self._plain(now, seconds))
+            return
+        lines = self._lines(now, seconds)
+        up = f"\033[{self._drawn}F\033[J" if self._drawn else ""
+        self.screen.out.write(up + "".join(f"{line}\n" for line in lines))
+        self.screen.out.flush()
+        self._drawn = len(lines)
+
+    def _plain(self, now: Standing, seconds: float) -> str:
+        return (
+            f"{seconds:5.1f} s  {now.done:,} of {now.enqueued:,} files, {_rate(now, seconds)}/s,"
+            f" {len(now.running)} running, {now.retried} retried, {now.failed} failed"
+        )
+
+    def _lines(self, now: Standing, seconds: float) -> list[str]:
+        share = now.done / now.enqueued if now.enqueued else 0.0
+        paint = self.screen.paint
+        header = f"{'TASK':<12}{'':26}{'DONE':>16}{'RATE':>10}{'RUNNING':>9}{'RETRIED':>9}{'FAILED':>8}"
+        found = 1.0 if now.build == "succeeded" else 0.0
+        failed = paint(f"{now.failed:>8}", "red" if now.failed else "")
+        lines = [
+            paint(header, "grey"),
+            f"{'index.build':<12}{paint(bar(found), 'green')}  {now.build:>16}",
+            f"{'index.file':<12}{paint(bar(share), 'cyan')}  {f'{now.done:,} of {now.enqueued:,}':>16}"
+            f"{_rate(now, seconds) + '/s':>10}{len(now.running):>9}{now.retried:>9}{failed}",
+            "",
+        ]
+        for path in now.running[:4]:
+            lines.append(cut(f"  {paint('now', 'grey')} {self.short(path)}", self.screen.width))
+        return lines
+
+    def short(self, path: str) -> str:
+        """A path below the folder that is indexed."""
+        return path.removeprefix(f"{self.folder}/")
+
+
+def _rate(now: Standing, seconds: float) -> str:
+    return f"{now.done / seconds:.0f}" if seconds > 0 else "0"
+
+
+def summary(screen: Screen, view: LiveView, *, seconds: float) -> None:
+    """What came out of it."""
+    from index.models import File
+    from index.words import most_frequent
+
+    now = standing()
+    screen.line()
+    screen.heading(f"{now.succeeded:,} files indexed in {duration(seconds)}, {now.failed} failed, {now.retried} retried")
+    words = ", ".join(f"{word} ({count:,})" for word, count in most_frequent(8))
+    screen.line(f"  most frequent words: {words or 'none'}")
+    slowest = File.objects.order_by("-seconds")[:5]
+    if slowest:
+        screen.line()
+        screen.heading("Slowest files")
+        rows = [(duration(file.seconds), file.size_bytes, file.words, view.short(file.path)) for file in slowest]
+        screen.table(("TIME", "BYTES", "WORDS", "FILE"), rows, indent="  ")
+    _failures(screen, view)
+
+
+def _failures(screen: Screen, view: LiveView) -> None:
+    failed = Job.objects.failed().filter(task="index.file").order_by("finished_at")
+    rows = [(view.short(job.kwargs["path"]), job.attempt, reason_of(job.error)) for job in failed[:_SHOWN]]
+    if not rows:
+        return
+    screen.line()
+    screen.heading("Failures")
+    screen.table(("FILE", "TRIES", "REASON"), rows, indent="  ")
+    if failed.count() > _SHOWN:
+        screen.line(f"  and {failed.count() - _SHOWN} more")
+
+
+def where_next(screen: Screen, folder: Path) -> None:
+    """What to type now."""
+    job = Job.objects.failed().values_list("id", flat=True).first()
+    commands = [
+        ("jobs list --state failed", "the dead letters"),
+        (f"jobs show {job}" if job else "jobs list", "one job with its traceback"),
+        ("doctor", "is everything all right?"),
+        ("up", "web on http://127.0.0.1:8000 and a worker; Ctrl-C ends both"),
+        ("jobs retry --state failed", "bring them back (a worker must run)"),
+    ]
+    screen.line()
+    screen.heading("Where to look next")
+    screen.line(f"  cd {folder}")
+    width = max(len(command) for command, _ in commands)
+    for command, what in commands:
+        screen.line(f"  {sys.executable} manage.py taskyard {command.ljust(width)}  {screen.paint('# ' + what, 'grey')}")
+    screen.line(f"  The code is in {folder / 'index' / 'tasks.py'}. Delete the folder when you are done.")
