@@ -29,6 +29,7 @@ from taskyard.celery.broker.store import Store
 from taskyard.celery.broker.wakeup import Notifications
 from taskyard.jobs.models import Job
 from taskyard.runtime.identity import worker_id
+from tests import servers
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -178,6 +179,7 @@ def test_a_simple_queue_puts_gets_counts_and_clears(connect: Any) -> None:
         simple.get(timeout=0.2)
     simple.put("gone")
     simple.close()
+    wait_until(lambda: len(simple) == 1, 5, "the message to be back in the queue")
     assert simple.clear() == 1
 
 
@@ -738,6 +740,26 @@ def test_a_worker_survives_the_end_of_all_its_sessions(plain: Plain) -> None:
     wait_until(lambda: plain.lines() == ["ran after"], 20, "a task after the cut")
     assert plain.app.control.ping(timeout=10, limit=1) == [{"w0@test": {"ok": "pong"}}]
     assert worker.poll() is None
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="PgBouncer is for PostgreSQL")
+def test_behind_a_transaction_pooler_the_worker_polls_and_everything_works(plain: Plain, tmp_path: Path) -> None:
+    address = servers.url("postgres")
+    assert address is not None
+    with servers.pgbouncer(address) as bouncer:
+        (tmp_path / "pooled.py").write_text(
+            "from tests import servers\nfrom tests.settings import *\n"
+            "DATABASES['default']['DISABLE_SERVER_SIDE_CURSORS'] = True\n"
+            f"DATABASES['default'] |= {{'HOST': '127.0.0.1', 'PORT': {bouncer.port}}}\n"
+        )
+        worker = plain.start("-c", "1", DJANGO_SETTINGS_MODULE="pooled")
+        wait_until(lambda: "polling instead of listening" in plain.output(), 10, "the pooler to be noticed")
+        for n in range(5):
+            plain.call("mark", n)
+        wait_until(lambda: len(plain.lines()) == 5, 20, "five tasks")
+        assert plain.app.control.ping(timeout=10, limit=1) == [{"w0@test": {"ok": "pong"}}]
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(20) == 0
 
 
 def test_missing_tables_are_named_with_the_remedy(plain: Plain, tmp_path: Path) -> None:

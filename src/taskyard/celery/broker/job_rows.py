@@ -11,10 +11,8 @@ from taskyard.celery.messages import thin_message
 from taskyard.jobs.sql import TABLE, Sql
 from taskyard.outbox import outgoing
 from taskyard.runtime.identity import worker_id
+from taskyard.runtime.wakeup import WORK_QUEUED
 from taskyard.settings import get_settings
-
-#: NOTIFY channel for jobs that workers may take.
-CHANNEL = "taskyard_take"
 
 _READY = "lane = 2 AND state = 'queued' AND worker IS NULL AND queue = %s"
 
@@ -80,7 +78,7 @@ class JobRows:
             [*params, self.sql.uuid(worker_id())],
         )
         if freed and self.sql.vendor == "postgresql":
-            self.sql.query(f"SELECT pg_notify('{CHANNEL}', '')")
+            self.sql.query(f"SELECT pg_notify('{WORK_QUEUED}', '')")
 
 
 def as_raw_message(out: outgoing.Outgoing, queue: str) -> dict[str, Any]:

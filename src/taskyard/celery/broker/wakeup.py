@@ -12,8 +12,9 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import DatabaseError, InterfaceError
 
-from taskyard.celery.broker import job_rows, store
+from taskyard.celery.broker import store
 from taskyard.celery.broker.intake import Bell
+from taskyard.runtime.wakeup import PAUSE_SECONDS, WORK_QUEUED
 
 logger = logging.getLogger(__name__)
 
@@ -78,14 +79,20 @@ class Notifications(Pauses):
         self._wrap = connection.wrap_database_errors
         self._raw: Any = connection.connection
         self._heard: list[str] = []
+        self._awake_until = 0.0
         # Notifications that arrive during a statement come this way.
         self._raw.add_notify_handler(lambda notice: self._heard.append(notice.payload))
         with connection.cursor() as cursor:
             cursor.execute(f"LISTEN {store.CHANNEL}")
-            cursor.execute(f"LISTEN {job_rows.CHANNEL}")
+            cursor.execute(f"LISTEN {WORK_QUEUED}")
+
+    def found(self) -> None:
+        # Notifications of jobs are coalesced: for one that was sent, others within the pause were not.
+        self._awake_until = time.monotonic() + 2.5 * PAUSE_SECONDS
 
     def wait(self, seconds: float, queues: Collection[str]) -> None:
-        deadline = time.monotonic() + seconds
+        now = time.monotonic()
+        deadline = now + (min(seconds, PAUSE_SECONDS) if now < self._awake_until else seconds)
         while not self._is_for(queues) and (left := deadline - time.monotonic()) > 0:
             readable = select.select([self._raw.fileno(), self.bell], [], [], left)[0]
             self._read()
@@ -113,6 +120,8 @@ class Notifications(Pauses):
 
     def _is_for(self, queues: Collection[str]) -> bool:
         heard, self._heard[:] = list(self._heard), []
+        if "" in heard:
+            self.found()
         return any(queue in queues or not queue for queue in heard)
 
     def _read(self) -> None:
