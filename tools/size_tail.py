@@ -86,10 +86,13 @@ def depth(node: ast.AST) -> int:
 
 
 def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[int, int]:
-    """All parameters, and those that may be given by position; self and cls do not count."""
+    """All parameters, and those that may be given by position; self and cls do not count.
+
+    Nor does `now` by position: every agent and pure rule takes it, and nobody mistakes it for another argument.
+    """
     names = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]
-    positional = len(names) - (bool(names) and names[0] in ("self", "cls"))
-    return positional + len(function.args.kwonlyargs), positional
+    given = len(names) - (bool(names) and names[0] in ("self", "cls"))
+    return given + len(function.args.kwonlyargs), given - ("now" in names)
 
 
 def is_called_from_afar(name: str) -> bool:

@@ -69,7 +69,7 @@ def existing_job(new: NewJob, alias: str) -> Job:
     Raises :class:`DuplicateJob` if the task says so.
     """
     while True:
-        job = Job.objects.using(alias).filter(unique_lock=new.unique_lock).first()
+        job: Job | None = Job.objects.using(alias).filter(unique_lock=new.unique_lock).first()
         if job is not None:
             job.created = False
             task = registry.find(new.task)
@@ -83,7 +83,8 @@ def existing_job(new: NewJob, alias: str) -> Job:
 
 async def aenqueue(task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
     """:func:`enqueue` for async code."""
-    return await sync_to_async(enqueue, thread_sensitive=True)(task, args, kwargs)
+    job: Job = await sync_to_async(enqueue, thread_sensitive=True)(task, args, kwargs)
+    return job
 
 
 def enqueue_many(
@@ -135,9 +136,7 @@ def write(jobs: Sequence[NewJob], alias: str) -> set[uuid.UUID]:
     if events.job_enqueued.receivers:
         for job in jobs:
             if job.id in written:
-                events.job_enqueued.send_robust(
-                    Job, job_id=job.id, task=job.task, queue=job.queue, tenant=job.tenant
-                )
+                events.job_enqueued.send_robust(Job, job_id=job.id, task=job.task, queue=job.queue, tenant=job.tenant)
     if door("is_eager")():
         door("run_eagerly")([job.id for job in jobs if job.id in written], alias)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, get_type_hints
 
@@ -133,13 +133,14 @@ def parse(raw: Mapping[str, Any], databases: Mapping[str, Any]) -> Settings:
     """Build settings from a ``TASKYARD`` dict; raises :class:`ConfigurationError` naming every problem at once."""
     hints = get_type_hints(Settings)
     known = [field.name.upper() for field in dataclasses.fields(Settings)]
-    problems, values = [], {}
+    problems: list[str] = []
+    values: dict[str, Any] = {}
     for key, value in raw.items():
         if key not in known:
             problems.append(f"{key!r} is not a setting.{_near(str(key).upper(), known)}")
             continue
         name = key.lower()
-        convert = _BY_NAME.get(name) or _BY_TYPE[hints[name]]
+        convert: Callable[[Any], Any] = _BY_NAME.get(name) or _BY_TYPE[hints[name]]
         try:
             values[name] = convert(value)
         except TypeError as wanted:

@@ -59,7 +59,9 @@ class Celery(celery.Celery):
     registry_cls = "taskyard.celery.registry:Registry"
     control_cls = "taskyard.celery.control:Control"
     task_cls = "taskyard.celery.registry:JobTask"
-    builtin_fixups: ClassVar[set[str]] = {"taskyard.celery.worker.fixup:fixup"}
+    #: What the configuration said of ``task_always_eager`` before it was kept from Celery.
+    is_configured_eager = False
+    builtin_fixups: ClassVar[set[str]] = {"taskyard.celery.worker.connections:fixup"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         broker.register()
@@ -70,7 +72,7 @@ class Celery(celery.Celery):
         control.install()
         # By name: a project's celery.py is imported before its models may be.
         self.steps["worker"].add("taskyard.celery.worker.step:JobStep")
-        self.steps["consumer"].add("taskyard.celery.worker.early_ack:EarlyAck")
+        self.steps["consumer"].add("taskyard.celery.worker.step:EarlyAck")
 
     @cached_property
     def seam(self) -> Seam:
@@ -78,6 +80,13 @@ class Celery(celery.Celery):
         from taskyard.celery.seam import Seam
 
         return Seam(self)
+
+    def _load_config(self) -> Any:
+        conf = super()._load_config()
+        # Celery's eager path never reaches the seam: no row, no JSON round trip, no retries. Ours does all that.
+        self.is_configured_eager = bool(conf.get("task_always_eager"))
+        conf.task_always_eager = False
+        return conf
 
     def producer_or_acquire(self, producer: Any = None) -> Any:
         """A producer that writes rows instead of publishing; never opens a connection by itself."""

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
+from celery.exceptions import Ignore, Retry
 from django.conf import settings as django_settings
 from django.db import connections, transaction
 from django.utils import timezone
 
+from taskyard.celery.application import get_app
 from taskyard.celery.worker.executor import Delivery, execute
 from taskyard.jobs.models import Job
 from taskyard.runtime.identity import worker_id
@@ -23,9 +25,8 @@ _queue: ContextVar[deque[uuid.UUID] | None] = ContextVar("taskyard_eager_queue",
 
 def is_eager() -> bool:
     """Whether jobs run at once: Celery's own setting, as it is now."""
-    if hasattr(django_settings, "CELERY_TASK_ALWAYS_EAGER"):
-        return bool(django_settings.CELERY_TASK_ALWAYS_EAGER)
-    return False
+    configured = getattr(django_settings, "CELERY_TASK_ALWAYS_EAGER", None)
+    return bool(get_app().is_configured_eager if configured is None else configured)
 
 
 def run_eagerly(job_ids: Sequence[uuid.UUID], alias: str) -> None:
@@ -57,8 +58,6 @@ def _run_all(job_ids: Sequence[uuid.UUID]) -> None:
 
 
 def _run(job_id: uuid.UUID) -> None:
-    from taskyard.celery.application import get_app
-
     app = get_app()
     while True:
         jobs = Job.objects.filter(id=job_id, state__in=["pending", "retrying"])
@@ -78,9 +77,8 @@ def _run(job_id: uuid.UUID) -> None:
 
 
 def _propagate(value: Any) -> None:
-    from celery.exceptions import Ignore, Retry
-
     error = getattr(value, "exception", None)
     error = getattr(error, "exc", error)
-    if getattr(django_settings, "CELERY_TASK_EAGER_PROPAGATES", False) and not isinstance(error, (Ignore, Retry)):
+    propagates = getattr(django_settings, "CELERY_TASK_EAGER_PROPAGATES", False)
+    if propagates and isinstance(error, BaseException) and not isinstance(error, (Ignore, Retry)):
         raise error

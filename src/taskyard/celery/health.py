@@ -6,7 +6,7 @@ import datetime as dt
 import time
 import uuid
 
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 
 from taskyard.errors import TaskyardError
 

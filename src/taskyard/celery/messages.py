@@ -26,7 +26,7 @@ outgoing_from_row = outgoing.from_row
 
 
 def thin_message(out: Outgoing) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Body (JSON text), headers and properties of a job's message, readable by any tool that knows Celery's protocol 2."""
+    """Body (JSON text), headers and properties of a job's message, in Celery's protocol 2."""
     headers = {
         MARK: VERSION,
         TENANT: out.tenant,

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kombu import Connection
+from kombu.connection import Connection
 
 from taskyard.celery import broker
 from taskyard.celery.messages import full_message, thin_message

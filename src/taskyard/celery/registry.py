@@ -112,7 +112,7 @@ def _body(declared: Task[Any, Any]) -> Any:
 
     # Celery checks arguments against this signature, without the bound first one.
     body.__signature__ = declared.signature  # type: ignore[attr-defined]
-    del body.__wrapped__  # type: ignore[attr-defined]
+    del body.__wrapped__
     return body
 
 

@@ -153,7 +153,8 @@ class Seam:
             message=_stored(headers, embed, call, options.get("reply_to") if self._replies_by_queue else None),
             priority=_priority(options.get("priority"), declared), max_attempts=self._max_attempts(headers["task"]),
             expires_at=dt.datetime.fromisoformat(call["expires"]) if call.get("expires") else None,
-            time_limit=hard, soft_time_limit=soft, parent=parent, root=root, trace=str(headers.get("traceparent") or "")[:64],
+            time_limit=hard, soft_time_limit=soft, parent=parent, root=root,
+            trace=str(headers.get("traceparent") or "")[:64],
         )  # fmt: skip
         if declared is not None:
             _add_unique(job, declared, args, kwargs)
@@ -291,4 +292,6 @@ def _family(headers: Mapping[str, Any]) -> tuple[uuid.UUID | None, uuid.UUID]:
     if attempt is not None:
         return attempt.claim.id, attempt.claim.root
     is_own_root = headers.get("root_id") in (None, headers["id"])
-    return None, job_id(headers["group"] if is_own_root and headers.get("group") else headers.get("root_id", headers["id"]))
+    return None, job_id(
+        headers["group"] if is_own_root and headers.get("group") else headers.get("root_id", headers["id"])
+    )

@@ -73,8 +73,7 @@ def find_claim(job_id: uuid.UUID, token: int) -> Claim | None:
     """The running attempt with that token, for whoever settles it in its process's place."""
     sql = Sql(get_settings().database)
     rows = sql.query(
-        f"SELECT {COLUMNS} FROM taskyard_job"  # noqa: S608
-        " WHERE id = %s AND claim = %s AND state = 'running'",
+        f"SELECT {COLUMNS} FROM taskyard_job WHERE id = %s AND claim = %s AND state = 'running'",
         [sql.uuid(job_id), token],
     )
     return _from_row(sql, job_id, token, rows[0]) if rows else None
@@ -84,7 +83,7 @@ def _from_row(sql: Sql, job_id: uuid.UUID, token: int, row: tuple[Any, ...]) -> 
     (task, args, kwargs, message, task_id, tenant, queue, priority, attempt, max_attempts, root, parent, crashes,
      expires_at, checkpoint, counts, worker, started_at) = row  # fmt: skip
     return Claim(
-        id=job_id, token=token, started_at=sql.read_time(started_at) or dt.datetime.now(dt.UTC), worker=sql.read_uuid(worker), task=task,
+        id=job_id, token=token, started_at=sql.moment(started_at), worker=sql.read_uuid(worker), task=task,
         args=args, kwargs=kwargs, message=message, task_id=task_id or str(job_id), tenant=tenant, queue=queue,
         priority=priority, attempt=attempt, max_attempts=max_attempts,
         root=sql.read_uuid(root) if root else job_id, parent=sql.read_uuid(parent) if parent else None,

@@ -47,7 +47,7 @@ class Rescuer:
         sql = Sql(settings.database)
         beats = dict(Worker.objects.using(settings.database).values_list("id", "beats"))
         # A running or reserved job of a worker without a row is as lost as one of a silent worker.
-        rows = sql.query(f"SELECT DISTINCT worker FROM {TABLE} WHERE lane = 2 AND worker IS NOT NULL")  # noqa: S608
+        rows = sql.query(f"SELECT DISTINCT worker FROM {TABLE} WHERE lane = 2 AND worker IS NOT NULL")
         for row in rows:
             beats.setdefault(sql.read_uuid(row[0]), -1)
         gone = self._silent(beats, settings.worker_timeout)
@@ -77,7 +77,7 @@ class Rescuer:
         limit = get_settings().worker_timeout.total_seconds()
         trouble = Trouble("WorkerLost", f"no sign of life of worker {worker} for {limit:.0f} s", "worker-lost")
         running = sql.query(
-            f"SELECT id, claim FROM {TABLE} WHERE lane = 2 AND state = 'running' AND worker = %s",  # noqa: S608
+            f"SELECT id, claim FROM {TABLE} WHERE lane = 2 AND state = 'running' AND worker = %s",
             [sql.uuid(worker)],
         )
         rescued = 0
@@ -99,6 +99,6 @@ class Rescuer:
 def free(sql: Sql, worker: uuid.UUID) -> int:
     """Let other workers take the queued jobs this one had in hand (database broker)."""
     return sql.execute(
-        f"UPDATE {TABLE} SET worker = NULL WHERE lane = 2 AND state = 'queued' AND worker = %s",  # noqa: S608
+        f"UPDATE {TABLE} SET worker = NULL WHERE lane = 2 AND state = 'queued' AND worker = %s",
         [sql.uuid(worker)],
     )

@@ -97,7 +97,7 @@ class Job(models.Model):
     state = models.CharField(max_length=10, default=State.PENDING.value, choices=[(s.value, s.value) for s in State])
     #: False while ``available_at`` lies ahead; the feeder turns it when the time has come.
     due = models.BooleanField(default=True)
-    #: Where the row stands in line: 0 later, 1 due, 2 out (queued or running), NULL otherwise. The database computes it.
+    #: Where the row stands in line: 0 later, 1 due, 2 out (queued or running), else NULL. The database computes it.
     lane = models.GeneratedField(expression=_LANE, output_field=models.SmallIntegerField(null=True), db_persist=True)
     #: Number of the attempt that runs or ran last; 0 before the first.
     attempt = models.IntegerField(default=0)

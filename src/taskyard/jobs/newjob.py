@@ -68,7 +68,7 @@ def insert(sql: Sql, jobs: Sequence[NewJob]) -> set[uuid.UUID]:
         values.extend(_stored(sql, name, getattr(job, name)) for name in _FIELDS)
         values.append(job.available_at <= job.created_at)
     rows = ", ".join([_ROW] * len(jobs))
-    statement = f"INSERT INTO {TABLE} ({_COLUMNS}) VALUES {rows}"  # noqa: S608
+    statement = f"INSERT INTO {TABLE} ({_COLUMNS}) VALUES {rows}"
     if sql.vendor == "mysql":
         return _insert_mysql(sql, jobs, statement, values)
     written = sql.query(f"{statement} ON CONFLICT DO NOTHING RETURNING id", values)
@@ -83,7 +83,7 @@ def _insert_mysql(sql: Sql, jobs: Sequence[NewJob], statement: str, values: list
 
 def _existing(sql: Sql, jobs: Sequence[NewJob]) -> set[uuid.UUID]:
     marks = ", ".join(["%s"] * len(jobs))
-    rows = sql.query(f"SELECT id FROM {TABLE} WHERE id IN ({marks})", [sql.uuid(job.id) for job in jobs])  # noqa: S608
+    rows = sql.query(f"SELECT id FROM {TABLE} WHERE id IN ({marks})", [sql.uuid(job.id) for job in jobs])
     return {sql.read_uuid(row[0]) for row in rows}
 
 

@@ -6,8 +6,8 @@ import datetime as dt
 import json
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any, TypeVar, cast
 
 from taskyard.errors import JobCancelled, JobFenced
 from taskyard.jobs.scribe import Scribe, scribe
@@ -54,7 +54,7 @@ class RunningJob:
     def track(self, items: Iterable[T], *, total: int | None = None, message: str = "") -> Iterator[T]:
         """Yield the items one by one, counting them; stops with :class:`JobCancelled` when a cancel was asked for."""
         if total is None and hasattr(items, "__len__"):
-            total = len(items)
+            total = len(cast(Sized, items))
         for done, item in enumerate(items):
             self.raise_if_cancelled()
             self.progress(done, total, message)
@@ -156,4 +156,3 @@ class RunningJob:
         """What the database said when last asked."""
         self._fenced = self._fenced or not owned
         self._cancelled = self._cancelled or cancelled
-

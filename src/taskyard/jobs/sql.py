@@ -6,9 +6,9 @@ Django's ORM has no ``UPDATE … RETURNING`` and no ``SKIP LOCKED`` inside an up
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -30,7 +30,7 @@ class Sql:
 
     def change(
         self,
-        job_id: uuid.UUID,
+        job_id: UUID,
         assign: str,
         guard: str,
         params: Sequence[Any],
@@ -44,7 +44,7 @@ class Sql:
         database crash.
         """
         tail = _WEAK if weak and self.vendor == "postgresql" and not self.connection.in_atomic_block else ""
-        update = f"UPDATE {TABLE} SET {assign} WHERE {guard} AND id = %s{tail}"  # noqa: S608
+        update = f"UPDATE {TABLE} SET {assign} WHERE {guard} AND id = %s{tail}"
         values = [*params, self.uuid(job_id)]
         if self.vendor != "mysql":
             return self._one(f"{update} RETURNING {returning}", values)
@@ -52,7 +52,7 @@ class Sql:
             cursor.execute(update, values)
             if not cursor.rowcount:
                 return None
-            return self._one(f"SELECT {returning} FROM {TABLE} WHERE id = %s", [self.uuid(job_id)])  # noqa: S608
+            return self._one(f"SELECT {returning} FROM {TABLE} WHERE id = %s", [self.uuid(job_id)])
 
     def take(
         self, assign: str, where: str, params: Sequence[Any], *, order: str = "", limit: int, returning: str
@@ -65,10 +65,10 @@ class Sql:
         order_by = f"ORDER BY {order}" if order else ""
         if self.vendor == "mysql":
             return self._take_by_lock(assign, where, params, f"{order_by} LIMIT {limit}", returning)
-        pick = f"SELECT id FROM {TABLE} WHERE {where} {order_by} LIMIT {limit}"  # noqa: S608
+        pick = f"SELECT id FROM {TABLE} WHERE {where} {order_by} LIMIT {limit}"
         # = ANY(ARRAY(...)) runs the inner query once; IN (...) may run it again for each row and overshoot the limit.
         inner = f"= ANY(ARRAY({pick} FOR UPDATE SKIP LOCKED))" if self.vendor == "postgresql" else f"IN ({pick})"
-        return self._all(f"UPDATE {TABLE} SET {assign} WHERE id {inner} RETURNING {returning}", params)  # noqa: S608
+        return self._all(f"UPDATE {TABLE} SET {assign} WHERE id {inner} RETURNING {returning}", params)
 
     def _take_by_lock(
         self, assign: str, where: str, params: Sequence[Any], tail: str, returning: str
@@ -76,12 +76,12 @@ class Sql:
         assigned = assign.count("%s")
         with transaction.atomic(using=self.alias):
             rows = self._all(
-                f"SELECT id, {returning} FROM {TABLE} WHERE {where} {tail} FOR UPDATE SKIP LOCKED",  # noqa: S608
+                f"SELECT id, {returning} FROM {TABLE} WHERE {where} {tail} FOR UPDATE SKIP LOCKED",
                 params[assigned:],
             )
             if rows:
                 marks = ", ".join(["%s"] * len(rows))
-                update = f"UPDATE {TABLE} SET {assign} WHERE id IN ({marks})"  # noqa: S608
+                update = f"UPDATE {TABLE} SET {assign} WHERE id IN ({marks})"
                 self.execute(update, [*params[:assigned], *(row[0] for row in rows)])
             return [row[1:] for row in rows]
 
@@ -106,7 +106,7 @@ class Sql:
             cursor.execute(statement, params)
             return list(cursor.fetchall())
 
-    def uuid(self, value: uuid.UUID | None) -> Any:
+    def uuid(self, value: UUID | None) -> Any:
         """A UUID as this database stores it."""
         if value is None or self.vendor == "postgresql":
             return value
@@ -116,9 +116,15 @@ class Sql:
         """An aware datetime as this database stores it."""
         return None if value is None else self.connection.ops.adapt_datetimefield_value(value)
 
-    def read_uuid(self, value: Any) -> uuid.UUID:
+    def read_uuid(self, value: Any) -> UUID:
         """A stored UUID."""
-        return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
+        return value if isinstance(value, UUID) else UUID(value)
+
+    def moment(self, value: Any) -> dt.datetime:
+        """A stored time that cannot be NULL."""
+        found = self.read_time(value)
+        assert found is not None
+        return found
 
     def read_time(self, value: Any) -> dt.datetime | None:
         """A stored time, aware and in UTC."""

@@ -35,7 +35,7 @@ WITH RECURSIVE q AS (
   SELECT (SELECT MIN(queue) FROM {TABLE} WHERE lane = 1) AS queue
   UNION ALL
   SELECT (SELECT MIN(queue) FROM {TABLE} WHERE lane = 1 AND queue > q.queue) FROM q WHERE q.queue IS NOT NULL
-) SELECT queue FROM q WHERE queue IS NOT NULL"""  # noqa: S608
+) SELECT queue FROM q WHERE queue IS NOT NULL"""
 
 
 @dataclasses.dataclass(slots=True)
@@ -129,9 +129,7 @@ class Feeder:
         self._paused = set(QueueSetting.objects.paused().values_list("name", flat=True))
 
     def _read_window(self, sql: Sql, now: dt.datetime) -> None:
-        counts = sql.query(
-            f"SELECT queue, state, COUNT(*) FROM {TABLE} WHERE lane = 2 GROUP BY queue, state"  # noqa: S608
-        )
+        counts = sql.query(f"SELECT queue, state, COUNT(*) FROM {TABLE} WHERE lane = 2 GROUP BY queue, state")
         seen: dict[str, dict[str, int]] = {}
         for queue, state, count in counts:
             seen.setdefault(queue, {})[state] = count
@@ -202,7 +200,7 @@ def _promote(sql: Sql, now: dt.datetime) -> dt.datetime | None:
 
     Rows of the future are not in the feed index at all, so that a million of them cost a feeder nothing.
     """
-    soonest = sql.read_time(sql.query(f"SELECT MIN(available_at) FROM {TABLE} WHERE lane = 0")[0][0])  # noqa: S608
+    soonest = sql.read_time(sql.query(f"SELECT MIN(available_at) FROM {TABLE} WHERE lane = 0")[0][0])
     if soonest is not None and soonest <= now:
         sql.take("due = %s", "lane = 0 AND available_at <= %s", [True, sql.time(now)], limit=BATCH, returning="id")
     return soonest

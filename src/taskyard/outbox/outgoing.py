@@ -38,8 +38,10 @@ class Outgoing:
 class Publisher(Protocol):
     """Puts messages into a broker; one implementation per kind."""
 
-    #: True where the queued row itself is the message: nothing can get lost between the two.
-    rows_are_messages: bool
+    @property
+    def rows_are_messages(self) -> bool:
+        """True where the queued row itself is the message: nothing can get lost between the two."""
+        ...
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
         """Publish the batch within ``TASKYARD["PUBLISH_TIMEOUT"]``; the part the broker did not confirm.

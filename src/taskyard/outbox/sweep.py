@@ -43,7 +43,7 @@ class Sweep:
         base = get_settings().republish_after
         oldest = now if everything else now - base
         rows = sql.query(
-            f"SELECT {outgoing.COLUMNS}, published_at, publishes FROM {TABLE}"  # noqa: S608
+            f"SELECT {outgoing.COLUMNS}, published_at, publishes FROM {TABLE}"
             " WHERE lane = 2 AND queue = %s AND state = 'queued' AND published_at <= %s",
             [queue, sql.time(oldest)],
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 
@@ -20,6 +20,11 @@ class JsonTextField(models.TextField):  # type: ignore[type-arg]
 
     def get_prep_value(self, value: Any) -> str | None:
         return None if value is None else json.dumps(value, separators=(",", ":"))
+
+    if TYPE_CHECKING:
+        # What attribute access gives and takes: any JSON value.
+        _pyi_private_set_type: Any
+        _pyi_private_get_type: Any
 
     def to_python(self, value: Any) -> Any:
         return value

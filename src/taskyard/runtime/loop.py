@@ -78,7 +78,7 @@ class Loop(threading.Thread):
         connections.close_all()
         # "Full jitter" (AWS Architecture Blog, 2015): many workers must not come back in step.
         wait = min(_FIRST_WAIT * 2.0**failures, _LONGEST_WAIT)
-        return wait * random.uniform(0.5, 1.0)  # noqa: S311
+        return wait * random.uniform(0.5, 1.0)
 
     def _wait(self, listener: Listener | None, seconds: float) -> None:
         if seconds <= 0:

@@ -48,7 +48,11 @@ def wake(channel: str) -> None:
     local_event(channel).set()
     connection = connections[get_settings().database]
     clock = time.monotonic()
-    if connection.vendor != "postgresql" or connection.in_atomic_block or clock - _sent.get(channel, 0.0) < PAUSE_SECONDS:
+    if (
+        connection.vendor != "postgresql"
+        or connection.in_atomic_block
+        or clock - _sent.get(channel, 0.0) < PAUSE_SECONDS
+    ):
         return
     _sent[channel] = clock
     try:

@@ -36,9 +36,9 @@ def encode_arguments(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], 
         for name, value in kwargs.items():
             encode_value(task, f"argument {name!r}", value)
         raise
-    for name, value in (*enumerate(args, 1), *kwargs.items()):
-        if isinstance(value, (Mapping, list, tuple)):
-            _refuse_odd_keys(task, f"argument {name!r}", value)
+    for place, given in (*enumerate(args, 1), *kwargs.items()):
+        if isinstance(given, (Mapping, list, tuple)):
+            _refuse_odd_keys(task, f"argument {place!r}", given)
     size = len(texts[0]) + len(texts[1])
     if size > limit_bytes:
         raise PayloadTooLarge(task, size, limit_bytes)

@@ -39,8 +39,10 @@ class RetryPolicy:
     def wait(self, retry: int, chance: float) -> dt.timedelta:
         """How long to wait before retry number ``retry`` (1-based); ``chance`` is a random number in [0, 1)."""
         # 2**40 times any wait is over every cap; the exponent is bounded so that the product cannot overflow.
-        wait = min(self.backoff * 2 ** min(retry - 1, 20), self.backoff_max)
-        return wait * (0.5 + chance / 2) if self.jitter else wait
+        factor: int = 2 ** min(retry - 1, 20)
+        wait = min(self.backoff * factor, self.backoff_max)
+        share = 0.5 + chance / 2 if self.jitter else 1.0
+        return wait * share
 
 
 #: A task without a policy is not retried.

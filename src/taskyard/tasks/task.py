@@ -128,9 +128,7 @@ class Task(Generic[P, R]):
         """:meth:`enqueue` for async code; the insert runs in Django's thread for synchronous code."""
         return await door("aenqueue")(self, args, kwargs)
 
-    def enqueue_many(
-        self, calls: Iterable[Mapping[str, Any]], *, spread: dt.timedelta | None = None
-    ) -> Any:
+    def enqueue_many(self, calls: Iterable[Mapping[str, Any]], *, spread: dt.timedelta | None = None) -> Any:
         """:func:`taskyard.enqueue_many` for this task."""
         return door("enqueue_many")(self, calls, spread=spread)
 
@@ -215,7 +213,9 @@ def default_name(function: Callable[..., Any]) -> str:
 def _check(declared: Task[Any, Any]) -> None:
     options = declared.options
     if not _NAME.fullmatch(declared.name):
-        raise InvalidTask(declared.name, "the name must have the form <app_label>.<action>, for example 'shop.send_mail'")
+        raise InvalidTask(
+            declared.name, "the name must have the form <app_label>.<action>, for example 'shop.send_mail'"
+        )
     _check_priority(declared.name, options.priority)
     if options.unique_until not in ("start", "end"):
         raise InvalidTask(declared.name, f"unique_until must be 'start' or 'end', not {options.unique_until!r}")

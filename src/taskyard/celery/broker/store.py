@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import kombu.exceptions
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.utils import OperationalError, ProgrammingError
+from django.db.utils import Error, InterfaceError, OperationalError, ProgrammingError
 from kombu.utils.json import loads
 
 TABLE = "taskyard_message"
@@ -87,7 +87,7 @@ def perform(alias: str, action: Callable[[], T]) -> T:
     """Run ``action`` on this thread's connection to ``alias``.
 
     From a running asyncio loop it runs in a thread of its own, outside of any transaction. Outside of transactions
-    it waits for SQLite's write lock. Raises :class:`TablesMissing` where migrations have not run.
+    it waits for SQLite's write lock, and a broken connection is replaced once. Raises :class:`TablesMissing` where migrations have not run.
     """
     try:
         asyncio.get_running_loop()
@@ -106,15 +106,34 @@ def _alone(alias: str, action: Callable[[], T]) -> T:
 
 def _insist(alias: str, action: Callable[[], T]) -> T:
     deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
+    has_reconnected = False
     while True:
         try:
             return action()
-        except (OperationalError, ProgrammingError) as error:
+        except (OperationalError, InterfaceError, ProgrammingError) as error:
             if is_missing_table(error):
                 raise TablesMissing(alias) from error
+            if not has_reconnected and not is_usable(alias):
+                has_reconnected = True
+                continue
             if not _may_wait(connections[alias], error) or time.monotonic() > deadline:
                 raise
         threading.Event().wait(random.uniform(0.02, 0.1))
+
+
+def is_usable(alias: str) -> bool:
+    """Whether this thread's connection works; a broken one is closed, so that the next use opens another.
+
+    Nothing else would do that in a worker's main thread. Inside a transaction it is left to its owner.
+    """
+    connection = connections[alias]
+    if connection.connection is None or connection.in_atomic_block or connection.is_usable():
+        return True
+    try:
+        connection.close()
+    except Error:
+        connection.connection = None
+    return False
 
 
 def _may_wait(connection: BaseDatabaseWrapper, error: Exception) -> bool:

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 import kombu.exceptions
 from django.db import connections
-from django.db.utils import Error, InterfaceError, OperationalError
+from django.db.utils import InterfaceError, OperationalError
 from kombu.transport import virtual
 
 from taskyard.celery.broker import channel as broker_channel
 from taskyard.celery.broker.intake import Delivery, Mailbox
 from taskyard.celery.broker.poller import Poller, poller_for
-from taskyard.celery.broker.store import perform
+from taskyard.celery.broker.store import is_usable, perform
 from taskyard.settings import get_settings
 
 
@@ -61,23 +61,17 @@ class Transport(virtual.Transport):
         return django.get_version()
 
     def establish_connection(self) -> Transport:
-        """Connects to the database if this thread has no connection yet."""
-        perform(self.alias, lambda: connections[self.alias].ensure_connection())
+        """Connects to the database if this thread has no working connection; raises Django's error if it cannot."""
+        perform(self.alias, self._connect)
         return self
+
+    def _connect(self) -> None:
+        is_usable(self.alias)
+        connections[self.alias].ensure_connection()
 
     def verify_connection(self, connection: Any) -> bool:
         """Whether the calling thread's database connection works; a broken one is closed."""
-        return True if self.is_in_event_loop() else perform(self.alias, self._is_usable)
-
-    def _is_usable(self) -> bool:
-        connection = connections[self.alias]
-        if connection.connection is None or connection.in_atomic_block or connection.is_usable():
-            return True
-        try:
-            connection.close()
-        except Error:
-            connection.connection = None
-        return False
+        return True if self.is_in_event_loop() else perform(self.alias, lambda: is_usable(self.alias))
 
     def create_channel(self, connection: Any) -> broker_channel.Channel:
         """A new channel."""

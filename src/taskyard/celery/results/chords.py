@@ -88,7 +88,7 @@ class Part:
         if not Canvas.objects.using(alias).filter(id=self.canvas_id).update(done=F("done")):
             return
         # The canvas row is locked from here on: members that end together count one after the other.
-        part, is_new = CanvasPart.objects.using(alias).get_or_create(
+        _, is_new = CanvasPart.objects.using(alias).get_or_create(
             canvas_id=self.canvas_id, member=self.member, defaults={"state": self.state}
         )
         if not is_new:
@@ -148,4 +148,3 @@ def _trouble(error: Any, reason: str) -> str:
         found = describe(error)
         return json.dumps({"type": found.type, "message": found.message, "reason": reason})
     return json.dumps({"type": "Error", "message": str(error), "reason": reason})
-

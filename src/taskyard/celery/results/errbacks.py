@@ -56,7 +56,9 @@ def _described(error: Any) -> dict[str, str]:
     return {"type": trouble.type, "message": trouble.message, "traceback": trouble.traceback}
 
 
-def call_errback(app: Any, stored: dict[str, Any], task_id: str, context: dict[str, Any], error: dict[str, str]) -> None:
+def call_errback(
+    app: Any, stored: dict[str, Any], task_id: str, context: dict[str, Any], error: dict[str, str]
+) -> None:
     """Body of :data:`CALL_ERRBACK`: the errback gets the request, an exception rebuilt from its text, the traceback."""
     module, _, name = error["type"].rpartition(".")
     exception = app.backend.exception_to_python(

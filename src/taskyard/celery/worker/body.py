@@ -114,4 +114,4 @@ def _policy_wait(declared: Task[Any, Any] | None, attempt: int, max_attempts: in
         return dt.timedelta(0)
     policy = declared.options.retry
     retry = policy.max_retries - (max_attempts - attempt) + 1
-    return policy.wait(max(1, retry), random.random())  # noqa: S311 spreads load, guards nothing
+    return policy.wait(max(1, retry), random.random())

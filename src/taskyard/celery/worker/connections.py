@@ -6,9 +6,14 @@ Celery closes every connection around every task, which on PostgreSQL means a ne
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
+from functools import cached_property
+from typing import Any
 
+from celery import signals
+from celery.fixups.django import DjangoFixup, DjangoWorkerFixup
 from django.db import DatabaseError, InterfaceError, connections
 
 from taskyard.settings import get_settings
@@ -50,3 +55,31 @@ def reset_broken() -> None:
         if not connection.in_atomic_block:
             with contextlib.suppress(DatabaseError, InterfaceError):
                 connection.close()
+
+
+def fixup(app: Any, env: str = "DJANGO_SETTINGS_MODULE") -> Any:
+    """Install it where a settings module is named, as Celery's own does."""
+    if not os.environ.get(env):
+        return None
+    return JobFixup(app).install()
+
+
+class JobFixup(DjangoFixup):
+    """Discovers tasks, checks models, makes connections fork-safe; connections live on between jobs."""
+
+    @cached_property
+    def worker_fixup(self) -> DjangoWorkerFixup:
+        """Made when asked for: it reads the configuration, which a project sets after making its app."""
+        return JobWorkerFixup(self.app)
+
+
+class JobWorkerFixup(DjangoWorkerFixup):
+    """Closes inherited connections in a new child; after jobs :func:`keep_healthy` decides."""
+
+    def install(self) -> DjangoWorkerFixup:
+        """Connect to the worker's signals."""
+        signals.beat_embedded_init.connect(self.close_database)
+        signals.worker_process_init.connect(self.on_worker_process_init)
+        self._close_database()
+        self.close_cache()
+        return self

@@ -74,5 +74,3 @@ class Consumer(celery_consumer.Consumer):
             message.ack_log_error(logger, self.connection_errors)
         else:
             self.on_foreign_message(message)
-
-

@@ -93,5 +93,3 @@ def _taker(one: Sent) -> Any:
             enqueue.write([one.job], alias)
 
     return step
-
-

@@ -186,4 +186,3 @@ def _einfo(error: BaseException) -> ExceptionInfo:
         raise error
     except BaseException:
         return ExceptionInfo(internal=True)
-

@@ -133,8 +133,6 @@ def strategy(task: Any, app: Any, consumer: Any) -> Any:
 
 def _read(message: Any, **options: Any) -> JobRequest:
     try:
-        return JobRequest(
-            message, body=message.body, headers=dict(message.headers), decoded=False, utc=True, **options
-        )
+        return JobRequest(message, body=message.body, headers=dict(message.headers), decoded=False, utc=True, **options)
     except Exception as error:  # whatever a forged header holds must not stop the worker
         raise InvalidTaskError(f"{type(error).__name__}: {error}") from error

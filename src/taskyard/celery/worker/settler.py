@@ -15,14 +15,19 @@ import time
 import uuid
 
 from billiard.exceptions import TimeLimitExceeded
+from celery.app.task import Context
 from celery.exceptions import Terminated
 from django.db import DatabaseError, InterfaceError, connections
 from django.utils import timezone
 
-from taskyard.celery.worker.propagate import settle_failure
+from taskyard.celery.worker import ending
+from taskyard.celery.worker.attempt import Attempt, Phase, attempting
+from taskyard.celery.worker.executor import Delivery, restore
 from taskyard.celery.worker.trouble import describe
 from taskyard.execution.claim import Claim, find_claim
 from taskyard.execution.outcome import Cancelled, Failed, Outcome, RetryAt, Trouble, lost
+from taskyard.execution.settle import settle
+from taskyard.jobs.running import RunningJob
 from taskyard.jobs.sql import Sql
 from taskyard.settings import get_settings
 from taskyard.tasks import registry
@@ -152,6 +157,21 @@ def is_gone(pid: int) -> bool:
     with contextlib.suppress(OSError, IndexError):
         return stat.read_text().rpartition(")")[2].split()[0] in ("Z", "X")
     return False
+
+
+def settle_failure(owned: Claim, outcome: Outcome, error: BaseException, now: dt.datetime) -> bool:
+    """Settle an attempt whose child is gone; a final failure takes its canvas along."""
+    if not isinstance(outcome, (Failed, Cancelled)) or owned.message is None:
+        return settle(owned, outcome, now)
+    from taskyard.celery.application import get_app
+
+    running = RunningJob(owned.id, owned.task, token=owned.token, attempt=owned.attempt)
+    attempt = Attempt(owned, running)
+    _, _, request = restore(owned, Delivery(str(owned.id), owned.task, owned.token, str(owned.worker), "", {}))
+    with attempting(attempt):
+        get_app().backend.mark_as_failure(owned.task_id, error, request=Context(request))
+        attempt.phase = Phase.SETTLING
+        return settle(owned, outcome, now, ending.effects(attempt, outcome))
 
 
 _settler: Settler | None = None
