@@ -10,12 +10,16 @@ import threading
 from importlib.util import find_spec
 from typing import Any
 
+import click  # Celery's own command line is made of it
+
 from taskyard.entrypoint import parents
 from taskyard.entrypoint.failures import Exit, UsageError, check_migrated
 from taskyard.entrypoint.screen import Screen
 
 #: What `up` adds to a worker's own grace: Celery's pool needs a moment to end.
 _SLACK_SECONDS = 10.0
+#: What workers of `up` say: that they are ready and what they run, without Celery's banner.
+_TALK = ("--quiet", "-l", "info")
 
 
 def add_to(subparsers: Any) -> None:
@@ -33,6 +37,7 @@ def add_to(subparsers: Any) -> None:
     worker.add_argument("-P", "--pool", default="", help="prefork (default), threads or solo")
     worker.add_argument("-n", "--hostname", default="", metavar="NAME", help="its name; two workers need two names")
     worker.add_argument("-l", "--loglevel", default="", metavar="LEVEL")
+    worker.add_argument("-q", "--quiet", action="store_true", help="without Celery's banner")
     worker.set_defaults(run=run_worker, takes_rest=True)
     scheduler = subparsers.add_parser("scheduler", help="the agents alone: feeder, rescuer, pruner")
     scheduler.set_defaults(run=run_scheduler)
@@ -42,23 +47,28 @@ def run_worker(options: argparse.Namespace, screen: Screen) -> int:
     """Become a worker; ends at SIGTERM after the jobs it runs, or gives them back after the grace period."""
     from taskyard.celery import get_app
     from taskyard.entrypoint.commands.queues import check_names
+    from taskyard.settings import get_settings
 
-    queues = [name for name in options.queues.split(",") if name]
+    queues = [name for name in options.queues.split(",") if name] or list(get_settings().queues)
     check_names(queues)
     check_migrated()
     parents.watch_supervisor()
-    arguments = ["worker"]
     given = {
-        "--queues": ",".join(queues), "--concurrency": str(options.concurrency or ""), "--pool": options.pool,
-        "--hostname": options.hostname, "--loglevel": options.loglevel,
-    }  # fmt: skip
-    arguments += [f"{name}={value}" for name, value in given.items() if value]
+        "--queues": ",".join(queues),
+        "--concurrency": str(options.concurrency or ""),
+        "--pool": options.pool,
+        "--hostname": options.hostname,
+        "--loglevel": options.loglevel,
+    }
+    quiet = ["--quiet"] if options.quiet else []
+    words = [f"{name}={value}" for name, value in given.items() if value]
     rest = [word for word in options.rest if word != "--"]
     try:
-        get_app().worker_main([*arguments, *rest])
+        return get_app().start([*quiet, "worker", *words, *rest]) or Exit.OK
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    return Exit.OK
+    except click.ClickException as error:
+        raise UsageError(f"worker: {error.format_message()}") from error
 
 
 def run_scheduler(options: argparse.Namespace, screen: Screen) -> int:
@@ -109,7 +119,7 @@ def _worker_commands(workers: list[str]) -> list[tuple[str, list[str]]]:
     from taskyard.entrypoint.commands.queues import check_names
 
     if not workers:
-        return [("worker", _own("worker"))]
+        return [("worker", _own("worker", *_TALK))]
     commands = []
     for place, text in enumerate(workers, 1):
         match = re.fullmatch(r"([^:\s]+?)(?::(\d+))?", text)
@@ -118,7 +128,7 @@ def _worker_commands(workers: list[str]) -> list[tuple[str, list[str]]]:
         check_names(match[1].split(","))
         slots = ["-c", match[2]] if match[2] else []
         name = f"worker{place}"
-        commands.append((name, _own("worker", "-Q", match[1], *slots, "-n", f"{name}@%h")))
+        commands.append((name, _own("worker", *_TALK, "-Q", match[1], *slots, "-n", f"{name}@%h")))
     return commands
 
 

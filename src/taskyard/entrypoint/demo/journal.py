@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -93,4 +94,4 @@ def _spans(notes: Iterable[Note], killed_at: Mapping[int, float]) -> Iterator[Sp
 def _overlap(spans: list[Span]) -> bool:
     if len({span.attempt for span in spans}) < len(spans):
         return True
-    return any(later.began < earlier.ended for earlier, later in zip(spans, spans[1:], strict=False))
+    return any(later.began < earlier.ended for earlier, later in itertools.pairwise(spans))

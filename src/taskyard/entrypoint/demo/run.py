@@ -10,6 +10,7 @@ import subprocess
 import sysconfig
 import threading
 import time
+from importlib import import_module
 from pathlib import Path
 
 from taskyard.entrypoint.demo import journal
@@ -54,7 +55,7 @@ def run_demo(options: argparse.Namespace, screen: Screen) -> int:
     try:
         say(f"Indexing {folder} in a project of its own: {demo.folder}")
         files = options.files or (CHECK_FILES if options.check else None)
-        verdict = Run(demo, screen, folder, is_quiet=is_quiet).perform(files, with_kill=options.check)
+        verdict = Run(demo, screen, folder=folder, is_quiet=is_quiet).perform(files, with_kill=options.check)
         if is_quiet:
             screen.json_line(dataclasses.asdict(verdict))
         is_kept = is_kept or bool(verdict.lost or verdict.duplicated)
@@ -73,7 +74,7 @@ def run_demo(options: argparse.Namespace, screen: Screen) -> int:
 class Run:
     """One run of the demo."""
 
-    def __init__(self, demo: DemoProject, screen: Screen, folder: Path, *, is_quiet: bool) -> None:
+    def __init__(self, demo: DemoProject, screen: Screen, *, folder: Path, is_quiet: bool) -> None:
         from taskyard.entrypoint.demo.view import LiveView
 
         self.demo, self.screen, self.folder, self.is_quiet = demo, screen, folder, is_quiet
@@ -85,11 +86,10 @@ class Run:
 
     def perform(self, files: int | None, *, with_kill: bool) -> Verdict:
         """Enqueue, work, look, judge."""
-        from index.tasks import build
-
         from taskyard.entrypoint.demo.view import summary, where_next
 
-        build.enqueue(folder=str(self.folder), limit=files)
+        # Importable since DemoProject.create() put the copied project on the path.
+        import_module("index.tasks").build.enqueue(folder=str(self.folder), limit=files)
         worker = self.demo.start_worker()
         if with_kill:
             self._kill_midway(worker)

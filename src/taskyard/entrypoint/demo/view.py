@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import sys
-from collections import Counter
+from collections import Counter, deque
+from importlib import import_module
 from pathlib import Path
 
 from django.db.models import Count
@@ -42,7 +44,9 @@ class Standing:
 
 def standing() -> Standing:
     """Read it from the table."""
-    states = Counter(dict(Job.objects.get_queryset().filter(task="index.file").values_list("state").annotate(Count("id"))))
+    states = Counter(
+        dict(Job.objects.get_queryset().filter(task="index.file").values_list("state").annotate(Count("id")))
+    )
     build = Job.objects.get_queryset().filter(task="index.build").first()
     files = Job.objects.get_queryset().filter(task="index.file")
     return Standing(
@@ -63,15 +67,18 @@ class LiveView:
         self.folder = folder
         self._drawn = 0
         self._last_line = -10.0
+        #: Moment and number of files done, of the last looks: what the rate is measured on.
+        self._looks: deque[tuple[float, int]] = deque([(0.0, 0)], maxlen=12)
 
     def draw(self, now: Standing, seconds: float) -> None:
         """Show where it stands ``seconds`` after the start."""
+        self._looks.append((seconds, now.done))
         if not self.screen.is_terminal:
             if seconds - self._last_line >= 2.0 or now.is_over:
                 self._last_line = seconds
                 self.screen.note(self._plain(now, seconds))
             return
-        lines = self._lines(now, seconds)
+        lines = self._lines(now)
         up = f"\033[{self._drawn}F\033[J" if self._drawn else ""
         self.screen.out.write(up + "".join(f"{line}\n" for line in lines))
         self.screen.out.flush()
@@ -79,11 +86,11 @@ class LiveView:
 
     def _plain(self, now: Standing, seconds: float) -> str:
         return (
-            f"{seconds:5.1f} s  {now.done:,} of {now.enqueued:,} files, {_rate(now, seconds)}/s,"
+            f"{seconds:5.1f} s  {now.done:,} of {now.enqueued:,} files, {self._rate()}/s,"
             f" {len(now.running)} running, {now.retried} retried, {now.failed} failed"
         )
 
-    def _lines(self, now: Standing, seconds: float) -> list[str]:
+    def _lines(self, now: Standing) -> list[str]:
         share = now.done / now.enqueued if now.enqueued else 0.0
         paint = self.screen.paint
         header = f"{'TASK':<12}{'':26}{'DONE':>16}{'RATE':>10}{'RUNNING':>9}{'RETRIED':>9}{'FAILED':>8}"
@@ -93,33 +100,34 @@ class LiveView:
             paint(header, "grey"),
             f"{'index.build':<12}{paint(bar(found), 'green')}  {now.build:>16}",
             f"{'index.file':<12}{paint(bar(share), 'cyan')}  {f'{now.done:,} of {now.enqueued:,}':>16}"
-            f"{_rate(now, seconds) + '/s':>10}{len(now.running):>9}{now.retried:>9}{failed}",
+            f"{self._rate() + '/s':>10}{len(now.running):>9}{now.retried:>9}{failed}",
             "",
         ]
         for path in now.running[:4]:
             lines.append(cut(f"  {paint('now', 'grey')} {self.short(path)}", self.screen.width))
         return lines
 
+    def _rate(self) -> str:
+        (then, before), (now, done) = self._looks[0], self._looks[-1]
+        return f"{(done - before) / (now - then):.0f}" if now > then else "0"
+
     def short(self, path: str) -> str:
         """A path below the folder that is indexed."""
         return path.removeprefix(f"{self.folder}/")
 
 
-def _rate(now: Standing, seconds: float) -> str:
-    return f"{now.done / seconds:.0f}" if seconds > 0 else "0"
-
-
 def summary(screen: Screen, view: LiveView, *, seconds: float) -> None:
     """What came out of it."""
-    from index.models import File
-    from index.words import most_frequent
-
+    # Importable since DemoProject.create() put the copied project on the path.
+    files, words_module = import_module("index.models").File.objects, import_module("index.words")
     now = standing()
     screen.line()
-    screen.heading(f"{now.succeeded:,} files indexed in {duration(seconds)}, {now.failed} failed, {now.retried} retried")
-    words = ", ".join(f"{word} ({count:,})" for word, count in most_frequent(8))
-    screen.line(f"  most frequent words: {words or 'none'}")
-    slowest = File.objects.order_by("-seconds")[:5]
+    screen.heading(
+        f"{now.succeeded:,} files indexed in {duration(seconds)}, {now.failed} failed, {now.retried} retried"
+    )
+    words = ", ".join(f"{word} ({count:,})" for word, count in words_module.most_frequent(8))
+    screen.line(cut(f"  most frequent words: {words or 'none'}", screen.width))
+    slowest = files.order_by("-seconds")[:5]
     if slowest:
         screen.line()
         screen.heading("Slowest files")
@@ -140,6 +148,11 @@ def _failures(screen: Screen, view: LiveView) -> None:
         screen.line(f"  and {failed.count() - _SHOWN} more")
 
 
+def _python() -> str:
+    found = shutil.which("python")
+    return "python" if found and Path(found).parent == Path(sys.executable).parent else sys.executable
+
+
 def where_next(screen: Screen, folder: Path) -> None:
     """What to type now."""
     job = Job.objects.failed().values_list("id", flat=True).first()
@@ -147,7 +160,7 @@ def where_next(screen: Screen, folder: Path) -> None:
         ("jobs list --state failed", "the dead letters"),
         (f"jobs show {job}" if job else "jobs list", "one job with its traceback"),
         ("doctor", "is everything all right?"),
-        ("up", "web on http://127.0.0.1:8000 and a worker; Ctrl-C ends both"),
+        ("up", "web and a worker; Ctrl-C ends both"),
         ("jobs retry --state failed", "bring them back (a worker must run)"),
     ]
     screen.line()
@@ -155,5 +168,5 @@ def where_next(screen: Screen, folder: Path) -> None:
     screen.line(f"  cd {folder}")
     width = max(len(command) for command, _ in commands)
     for command, what in commands:
-        screen.line(f"  {sys.executable} manage.py taskyard {command.ljust(width)}  {screen.paint('# ' + what, 'grey')}")
+        screen.line(f"  {_python()} manage.py taskyard {command.ljust(width)}  {screen.paint('# ' + what, 'grey')}")
     screen.line(f"  The code is in {folder / 'index' / 'tasks.py'}. Delete the folder when you are done.")

@@ -7,7 +7,7 @@ BASE_DIR = Path(__file__).resolve().parent
 SECRET_KEY = "only for the demo"
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
-ROOT_URLCONF = "urls"
+ROOT_URLCONF = "index.urls"
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "taskyard", "index"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
@@ -24,6 +24,3 @@ DATABASES = {
         },
     }
 }
-
-#: Where tasks note each start and end, so that `demo --check` can tell what really ran.
-JOURNAL = BASE_DIR / "journal.jsonl"

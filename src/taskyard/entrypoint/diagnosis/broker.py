@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -49,18 +51,9 @@ def app() -> Iterator[Finding]:
 
 def _foreign_app(ours: type) -> str:
     """Dotted name of the project's app if it is not ours."""
-    from importlib import import_module
-    from importlib.util import find_spec
-
     package = (django_settings.SETTINGS_MODULE or "").partition(".")[0]
-    if (
-        not package
-        or package == "taskyard"
-        or find_spec(package) is None
-        or find_spec(package).submodule_search_locations is None
-    ):  # type: ignore[union-attr]
-        return ""
-    if find_spec(f"{package}.celery") is None:
+    spec = find_spec(package) if package and package != "taskyard" else None
+    if spec is None or spec.submodule_search_locations is None or find_spec(f"{package}.celery") is None:
         return ""
     found = getattr(import_module(f"{package}.celery"), "app", None)
     return f"{package}.celery:app" if found is not None and not isinstance(found, ours) else ""

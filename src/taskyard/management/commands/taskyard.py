@@ -34,7 +34,7 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, arguments: list[str], **options: Any) -> None:
         """For ``call_command("taskyard", "jobs", "list")``; raises :class:`CommandError` with the exit code."""
-        screen = Screen(options["stdout"] or self.stdout._out, options["stderr"] or self.stderr._out)  # type: ignore[attr-defined]
+        screen = Screen(options.get("stdout"), options.get("stderr"))
         code = cli.run(arguments, prog="manage.py taskyard", has_project=True, screen=screen)
         if code:
             raise CommandError(f"taskyard {' '.join(arguments)} ended with exit code {code}", returncode=code)

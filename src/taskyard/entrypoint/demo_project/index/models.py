@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.db import models
 
 
@@ -12,6 +14,8 @@ class File(models.Model):
     size_bytes = models.IntegerField()
     words = models.IntegerField()
     seconds = models.FloatField()
+
+    objects: ClassVar[models.Manager[File]] = models.Manager()
 
     class Meta:
         app_label = "index"
@@ -26,6 +30,8 @@ class WordCount(models.Model):
     file = models.ForeignKey(File, on_delete=models.CASCADE, related_name="counts")
     word = models.CharField(max_length=100, db_index=True)
     count = models.IntegerField()
+
+    objects: ClassVar[models.Manager[WordCount]] = models.Manager()
 
     class Meta:
         app_label = "index"

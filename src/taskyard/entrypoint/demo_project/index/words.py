@@ -15,7 +15,24 @@ from .models import File, WordCount
 #: Words kept per file.
 KEPT = 100
 _WORD = re.compile(r"[^\W\d_]{2,40}")
-_TEXT = {".c", ".css", ".go", ".h", ".html", ".java", ".js", ".md", ".php", ".py", ".rb", ".rs", ".rst", ".toml", ".ts", ".txt"}
+_TEXT = {
+    ".c",
+    ".css",
+    ".go",
+    ".h",
+    ".html",
+    ".java",
+    ".js",
+    ".md",
+    ".php",
+    ".py",
+    ".rb",
+    ".rs",
+    ".rst",
+    ".toml",
+    ".ts",
+    ".txt",
+}
 _SKIPPED = {"__pycache__", "node_modules", "site-packages", "dist-packages"}
 #: Folders about encodings are always part of a sample: they have the interesting failures.
 _ALWAYS = ("cjkencodings", "encoded_modules")
@@ -53,7 +70,7 @@ def store(path: str, counts: Counter[str], *, size_bytes: int, seconds: float) -
         file, _ = File.objects.update_or_create(
             path=path, defaults={"size_bytes": size_bytes, "words": counts.total(), "seconds": seconds}
         )
-        file.counts.all().delete()
+        WordCount.objects.filter(file=file).delete()
         WordCount.objects.bulk_create(
             WordCount(file=file, word=word, count=count) for word, count in counts.most_common(KEPT)
         )
