@@ -524,6 +524,15 @@ def test_the_poller_survives_the_end_of_its_session(connect: Any) -> None:
     wait_until(lambda: Message.objects.count() == 2, 5, "an acknowledgement over the new session")
 
 
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL can end a session from another one")
+def test_a_sender_survives_the_end_of_its_session(connect: Any) -> None:
+    send(connect(), "cut", "before")
+    thread, _ = in_thread(end_other_sessions)
+    thread.join(10)
+    send(connect(), "cut", "after")
+    assert Reader(connect(), queue("cut")).until(2) == ["before", "after"]
+
+
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="notifications are PostgreSQL's")
 def test_notifications_are_listened_to(connect: Any) -> None:
     reader = Reader(connect(), queue("heard"))

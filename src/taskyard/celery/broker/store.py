@@ -86,8 +86,9 @@ def is_missing_table(error: BaseException) -> bool:
 def perform(alias: str, action: Callable[[], T]) -> T:
     """Run ``action`` on this thread's connection to ``alias``.
 
-    From a running asyncio loop it runs in a thread of its own, outside of any transaction. Outside of transactions
-    it waits for SQLite's write lock, and a broken connection is replaced once. Raises :class:`TablesMissing` where migrations have not run.
+    From a running asyncio loop it runs in a thread of its own, outside of any transaction. Outside of transactions it
+    waits for SQLite's write lock, and a broken connection is replaced once (the action may then have run twice).
+    Raises :class:`TablesMissing` where migrations have not run.
     """
     try:
         asyncio.get_running_loop()
