@@ -66,7 +66,6 @@ class Celery(celery.Celery):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         broker.register()
         super().__init__(*args, **kwargs)
-        self.add_defaults(lambda: dict(DEFAULTS))
         registry.adopt_declared_tasks(self)
         registry.add_own_tasks(self)
         control.install()
@@ -83,6 +82,8 @@ class Celery(celery.Celery):
 
     def _load_config(self) -> Any:
         conf = super()._load_config()
+        # Below the project's own settings and above Celery's: add_defaults() would put them above both.
+        conf.maps.insert(len(conf.maps) - 1, dict(DEFAULTS))
         # Celery's eager path never reaches the seam: no row, no JSON round trip, no retries. Ours does all that.
         self.is_configured_eager = bool(conf.get("task_always_eager"))
         conf.task_always_eager = False
