@@ -34,8 +34,8 @@ def test_the_apps_broker_is_the_one_the_project_names() -> None:
     app = Celery("broker", set_as_current=False)
     app.config_from_object({"broker_url": "redis://127.0.0.1:1/7"})
 
-    assert app.connection_for_write().as_uri() == "redis://127.0.0.1:1/7"
-    assert app.connection_for_read().as_uri() == "redis://127.0.0.1:1/7"
+    assert app.connection_for_write().as_uri().endswith("127.0.0.1:1/7")
+    assert app.connection_for_read().as_uri().endswith("127.0.0.1:1/7")
 
 
 def test_without_a_broker_the_database_is_the_broker() -> None:
