@@ -8,8 +8,9 @@ from taskyard.tasks.doors import open_door
 
 
 def connect() -> None:
-    """Called by ``TaskyardConfig.ready()``. Celery is imported when the first task is sent, not here."""
+    """Called by ``TaskyardConfig.ready()``."""
     from taskyard import enqueue
+    from taskyard.celery.application import serve_shared_tasks
     from taskyard.jobs.current import current_job
 
     open_door("enqueue", enqueue.enqueue)
@@ -20,6 +21,7 @@ def connect() -> None:
     open_door("route", _route)
     open_door("is_eager", _is_eager)
     open_door("run_eagerly", _run_eagerly)
+    serve_shared_tasks()
 
 
 def _celery_task(name: str) -> Any:

@@ -20,6 +20,7 @@ from kombu.utils.objects import cached_property
 
 from taskyard.celery import broker, control, registry
 from taskyard.celery.messages import CALL
+from taskyard.errors import ConfigurationError
 from taskyard.settings import get_settings
 
 if TYPE_CHECKING:
@@ -160,10 +161,24 @@ def ready_made_app() -> Celery:
     """An app for projects without a ``celery.py``: settings ``CELERY_*``, tasks of every installed app."""
     if not django_settings.configured:
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
-    made = Celery("taskyard", set_as_current=_state.default_app is None)
+    is_first = _state.default_app is None
+    made = Celery("taskyard", set_as_current=is_first)
+    if is_first:
+        made.set_default()
     made.config_from_object("django.conf:settings", namespace="CELERY")
     made.autodiscover_tasks()
     return made
+
+
+def serve_shared_tasks() -> None:
+    """Be the app that ``@shared_task`` finds, in a project that has none of its own.
+
+    Without one Celery makes a plain app in silence, which publishes to a RabbitMQ on localhost and writes no row.
+    """
+    # A setting that cannot work is reported by whoever uses it, not by every manage.py command.
+    with contextlib.suppress(ConfigurationError):
+        if _state.default_app is None and not (get_settings().celery_app or _project_app()):
+            ready_made_app()
 
 
 def get_app() -> Celery:
