@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from celery.utils.log import get_logger
 from celery.worker import consumer as celery_consumer
 
 from taskyard.celery.messages import MARK
-from taskyard.celery.worker.settler import Unknown, settler
+from taskyard.celery.worker.settler import Foreign, Unknown, settler
 from taskyard.jobs.ids import job_id
+from taskyard.settings import get_settings
 
 logger = get_logger(__name__)
 
@@ -50,7 +52,15 @@ class Consumer(celery_consumer.Consumer):
             message.ack_log_error(logger, self.connection_errors)
 
     def on_foreign_message(self, message: Any) -> None:
-        """A task message no row stands behind: with write access to the broker alone, nobody runs a task here."""
+        """A task message no row stands behind: with write access to the broker alone, nobody runs a task here.
+
+        With ``TASKYARD["ADOPT_FOREIGN"]`` it becomes a job: for the time producers without Taskyard are still about.
+        """
+        if get_settings().adopt_foreign:
+            # Acknowledged in the event loop, once the row is written.
+            done = partial(self.call_soon, message.ack_log_error, logger, self.connection_errors)
+            settler().submit(Foreign(self.app, message.decode(), dict(message.headers), _queue_of(message), done))
+            return
         self.quarantine(message, "no job stands behind it (it was sent by a program without Taskyard)")
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
@@ -74,3 +84,7 @@ class Consumer(celery_consumer.Consumer):
             message.ack_log_error(logger, self.connection_errors)
         else:
             self.on_foreign_message(message)
+
+
+def _queue_of(message: Any) -> str:
+    return str((message.delivery_info or {}).get("routing_key") or "")

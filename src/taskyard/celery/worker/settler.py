@@ -13,6 +13,8 @@ import signal
 import threading
 import time
 import uuid
+from collections.abc import Callable
+from typing import Any
 
 from billiard.exceptions import TimeLimitExceeded
 from celery.app.task import Context
@@ -57,14 +59,31 @@ class Unknown:
     job_id: uuid.UUID
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Foreign:
+    """A message of a program without Taskyard that is to become a job (``ADOPT_FOREIGN``)."""
+
+    app: Any
+    body: Any
+    headers: dict[str, Any]
+    queue: str
+    #: Called once the row is written.
+    done: Callable[[], object]
+
+    @property
+    def job_id(self) -> str:
+        """What to call it in the log."""
+        return str(self.headers.get("id"))
+
+
 class Settler(threading.Thread):
     """One thread of the worker's main process with a database connection of its own."""
 
     def __init__(self) -> None:
         super().__init__(name="taskyard-settler", daemon=True)
-        self.work: queue.SimpleQueue[Death | Unknown | None] = queue.SimpleQueue()
+        self.work: queue.SimpleQueue[Death | Unknown | Foreign | None] = queue.SimpleQueue()
 
-    def submit(self, item: Death | Unknown) -> None:
+    def submit(self, item: Death | Unknown | Foreign) -> None:
         """Settle it soon."""
         self.work.put(item)
 
@@ -80,7 +99,7 @@ class Settler(threading.Thread):
             self._until_done(item)
         connections.close_all()
 
-    def _until_done(self, item: Death | Unknown) -> None:
+    def _until_done(self, item: Death | Unknown | Foreign) -> None:
         wait = 0.1
         while True:
             try:
@@ -93,10 +112,15 @@ class Settler(threading.Thread):
             wait = min(wait * 2, 5.0)
 
 
-def handle(item: Death | Unknown) -> None:
+def handle(item: Death | Unknown | Foreign) -> None:
     """Write the end of one job."""
     sql = Sql(get_settings().database)
     now = timezone.now()
+    if isinstance(item, Foreign):
+        call = {"eta": item.headers.get("eta"), "expires": item.headers.get("expires"), "queue": item.queue}
+        item.app.seam.take_in([item.app.seam.read(item.body, item.headers, call, {})])
+        item.done()
+        return
     if isinstance(item, Unknown):
         later = sql.time(now + dt.timedelta(seconds=5))
         sql.change(item.job_id, "state = 'pending', due = %s, available_at = %s", "state = 'queued'", [False, later])
