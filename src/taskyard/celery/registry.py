@@ -96,10 +96,13 @@ def _register(app: Celery, declared: Task[Any, Any]) -> Any:
         for name in ("soft_time_limit", "time_limit")
         if getattr(options, name) is not None
     }
-    return app._task_from_fun(
+    task = app._task_from_fun(
         _body(declared), name=declared.name, max_retries=options.retry.max_retries, tracked=options.tracked,
-        queue=options.queue, declared=declared, **limits,
+        declared=declared, **limits,
     )  # fmt: skip
+    # Not as an attribute of its class: Celery deprecates that, and warns once for each task.
+    task.queue = options.queue
+    return task
 
 
 def _body(declared: Task[Any, Any]) -> Any:
