@@ -52,9 +52,12 @@ class Pruner:
             return 0
         ids = [job_id for job_id, _ in batch]
         with transaction.atomic(using=alias):
+            # The state is asked again, under a lock: an operator's retry may have brought the job back meanwhile, and
+            # then its attempts stay as well. The times are for the planner: no list of ids makes it read the table.
+            ended = Job.objects.using(alias).filter(finished_at__gte=batch[0][1], finished_at__lte=batch[-1][1])
+            ids = list(ended.filter(id__in=ids, state=state).select_for_update().values_list("id", flat=True))
             Attempt.objects.using(alias).filter(job_id__in=ids)._raw_delete(alias)
-            # The state is asked again: an operator's retry may have brought the job back meanwhile.
-            deleted = Job.objects.using(alias).filter(id__in=ids, state=state)._raw_delete(alias)
+            deleted = ended.filter(id__in=ids)._raw_delete(alias)
         self._marks[state] = batch[-1][1]
         return int(deleted)
 

@@ -202,7 +202,11 @@ def _promote(sql: Sql, now: dt.datetime) -> dt.datetime | None:
     """
     soonest = sql.read_time(sql.query(f"SELECT MIN(available_at) FROM {TABLE} WHERE lane = 0")[0][0])
     if soonest is not None and soonest <= now:
-        sql.take("due = %s", "lane = 0 AND available_at <= %s", [True, sql.time(now)], limit=BATCH, returning="id")
+        # Ordered, or a planner that believes many rows to be due scans the table for the first of them.
+        sql.take(
+            "due = %s", "lane = 0 AND available_at <= %s", [True, sql.time(now)],
+            order="available_at", limit=BATCH, returning="id",
+        )  # fmt: skip
     return soonest
 
 
