@@ -1,0 +1,72 @@
+"""What the tests of agents share: a publisher that keeps what it is given, and rows in every state."""
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connection
+
+from taskyard.execution.claim import Claim, claim, new_token
+from taskyard.jobs.models import Job
+from taskyard.outbox.outgoing import Outgoing
+from taskyard.runtime.models import Worker
+
+
+@dataclass
+class Shelf:
+    """A publisher without a broker; ``refuses`` is how many messages at the end of a batch it does not confirm."""
+
+    rows_are_messages: bool = False
+    refuses: int = 0
+    published: list[Outgoing] = field(default_factory=list)
+    in_full: list[tuple[Outgoing, str, str]] = field(default_factory=list)
+
+    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
+        confirmed = len(batch) - min(self.refuses, len(batch))
+        self.published += batch[:confirmed]
+        return batch[confirmed:]
+
+    def publish_in_full(self, batch: Sequence[tuple[Outgoing, str, str]]) -> Sequence[Outgoing]:
+        confirmed = len(batch) - min(self.refuses, len(batch))
+        self.in_full += batch[:confirmed]
+        return [out for out, _, _ in batch[confirmed:]]
+
+    def ids(self) -> list[uuid.UUID]:
+        return [out.id for out in self.published]
+
+
+def put(now: dt.datetime, **values: Any) -> Job:
+    """A row as given; pending, due and of queue ``celery`` unless said otherwise."""
+    row = {"task": "app.nothing", "queue": "celery", "created_at": now, "available_at": now, **values}
+    return Job.objects.create(id=uuid.uuid4(), **row)
+
+
+def register(now: dt.datetime, *queues: str, slots: int = 1) -> Worker:
+    """A live worker."""
+    return Worker.objects.create(
+        id=uuid.uuid4(), name="w@host", host="host", pid=1, queues=list(queues), slots=slots, started_at=now,
+        heartbeat_at=now,
+    )  # fmt: skip
+
+
+def start(job: Job, now: dt.datetime, worker: uuid.UUID | None = None) -> Claim:
+    """Claim a queued job."""
+    owned = claim(job.id, new_token(), worker or uuid.uuid4(), now)
+    assert owned is not None
+    return owned
+
+
+@contextmanager
+def statements() -> Iterator[list[tuple[str, Any]]]:
+    """Every statement of this thread's connection with its parameters, as it was really executed."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        seen.append((sql, params))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        yield seen
