@@ -11,6 +11,7 @@ from django.db import transaction
 
 from taskyard import Discard, Retry, RetryPolicy, Snooze, current_job, task
 
+from . import plain as plain
 from .models import Note
 
 POLICY = RetryPolicy(max_retries=2, backoff=dt.timedelta(milliseconds=50), jitter=False)
@@ -237,3 +238,18 @@ def replaces(self: Any, how: str) -> Any:
     if how == "chain":
         raise self.replace(add.si(1, 2) | add.s(10))
     raise self.replace(add.si(1, 2) | remember.s())
+
+
+@task(retry=RetryPolicy(max_retries=1))
+def retry_much_later() -> None:
+    raise Retry("in an hour", after=dt.timedelta(hours=1))
+
+
+@task
+def which_attempt(first: str, later: str) -> int:
+    """The first attempt waits for one file, the others for another; each reports its number before it returns it."""
+    job = current_job()
+    with recorded("which_attempt"):
+        wait_for_file(first if job.attempt == 1 else later)
+        job.progress(job.attempt)
+        return int(job.attempt)

@@ -189,7 +189,10 @@ class JobBackend(BaseBackend):
         if isinstance(result, (CeleryRetry, Ignore, Reject)) or attempt.phase is not Phase.BODY:
             return
         # update_state() in the body: visible at once, through the same coalesced way as progress.
-        attempt.custom_state = state
+        attempt.custom_state, attempt.custom_meta = state, result
+        if state in states.READY_STATES:
+            # Final only once the body raises Ignore; a waiting get() must not end before.
+            return
         meta = {"error": str(result)} if isinstance(result, BaseException) else result
         attempt.running.report(custom_state=state[:50], result=dumps(meta))
 

@@ -44,7 +44,9 @@ class Attempt:
         self.verdict: Outcome | None = None
         self.trouble: Trouble | None = None
         self.result: str | None = None
+        #: What the task said of itself by ``update_state()``.
         self.custom_state: str | None = None
+        self.custom_meta: Any = None
 
     @property
     def celery_id(self) -> str:

@@ -8,17 +8,21 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from celery import states
 from celery.exceptions import Ignore, Reject
 from celery.exceptions import Retry as CeleryRetry
 from django.utils import timezone
 
 from taskyard.celery.worker.attempt import Attempt, Phase, current_attempt
-from taskyard.celery.worker.trouble import describe
+from taskyard.celery.worker.trouble import describe, stated
 from taskyard.errors import Discard, JobCancelled, JobFenced, Retry, Snooze, TaskyardError
-from taskyard.execution.outcome import Cancelled, RetryAt, Snoozed
+from taskyard.execution.outcome import Cancelled, Failed, RetryAt, Snoozed, Trouble
 from taskyard.runtime.faults import fault_point
 from taskyard.settings import get_settings
 from taskyard.tasks.task import Task
+
+#: A task that rejects its message with ``requeue=True`` gets it again after this long, instead of at once for ever.
+REQUEUE_WAIT = dt.timedelta(seconds=1)
 
 
 class TaskReportedFailure(TaskyardError):
@@ -54,7 +58,10 @@ def guarded(task: Any) -> Callable[..., Any]:
             return _checked(original(*args, **kwargs))
         except SystemExit as error:
             raise TaskExited(error.code) from error
-        except (Ignore, Reject, CeleryRetry):
+        except (Ignore, Reject) as error:
+            set_aside(attempt, error, timezone.now())
+            raise
+        except CeleryRetry:
             raise
         except Exception as error:
             steer(attempt, declared, error, timezone.now())
@@ -70,6 +77,22 @@ def _checked(answer: Any) -> Any:
     if isinstance(answer, dict) and answer.get("success") is False and get_settings().fail_on_success_false:
         raise TaskReportedFailure(answer)
     return answer
+
+
+def set_aside(attempt: Attempt, error: Ignore | Reject, now: dt.datetime) -> None:
+    """Decide what Celery's ``Ignore`` and ``Reject`` mean for the row; the broker never learns of a ``Reject``.
+
+    An ignored task ends as it said by ``update_state()`` before: failed, revoked, else succeeded without a result.
+    """
+    if isinstance(error, Reject):
+        if error.requeue:
+            attempt.verdict = Snoozed(now + REQUEUE_WAIT, "rejected by the task, to be run again")
+        else:
+            attempt.verdict = Failed(Trouble("Reject", str(error.reason or ""), "rejected"))
+    elif attempt.custom_state == states.FAILURE:
+        attempt.verdict = Failed(stated(attempt.custom_meta))
+    elif attempt.custom_state == states.REVOKED:
+        attempt.verdict = Cancelled("ignored", "the task set its own state to REVOKED")
 
 
 def steer(attempt: Attempt, declared: Task[Any, Any] | None, error: Exception, now: dt.datetime) -> None:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+from celery import states
+
 from taskyard import enqueue
 from taskyard.celery.seam import Sent, take_over
 from taskyard.celery.worker.attempt import Attempt
 from taskyard.celery.worker.trouble import describe
-from taskyard.execution.outcome import Cancelled, Failed, Outcome, RetryAt, Snoozed, Succeeded, Trouble, Waiting
+from taskyard.execution.outcome import Cancelled, Failed, Outcome, RetryAt, Succeeded, Trouble, Waiting
 from taskyard.execution.settle import Effects
-
-#: A task that rejects its message with ``requeue=True`` gets it again after this long, instead of at once for ever.
-REQUEUE_WAIT = dt.timedelta(seconds=1)
-
-_FAILED_STATES, _CANCELLED_STATES = ("FAILURE",), ("REVOKED",)
 
 
 def outcome(attempt: Attempt, now: dt.datetime) -> Outcome:
@@ -28,11 +25,6 @@ def outcome(attempt: Attempt, now: dt.datetime) -> Outcome:
         return attempt.verdict
     if attempt.trouble is not None:
         return Failed(attempt.trouble, attempt.result)
-    # ``update_state(state="FAILURE")`` before ``raise Ignore()`` is Celery's idiom for deciding by oneself.
-    if attempt.custom_state in _FAILED_STATES:
-        return Failed(Trouble("Ignore", "the task set its own state to FAILURE", "ignored"), attempt.result)
-    if attempt.custom_state in _CANCELLED_STATES:
-        return Cancelled("ignored", "the task set its own state to REVOKED")
     return Succeeded(attempt.result)
 
 
@@ -45,19 +37,19 @@ def _celery_retry(attempt: Attempt, own: Sent) -> RetryAt:
     )  # fmt: skip
 
 
-def rejected(attempt: Attempt, reason: object, *, requeue: bool, now: dt.datetime) -> None:
-    """The task raised Celery's ``Reject``."""
-    if requeue:
-        attempt.verdict = Snoozed(now + REQUEUE_WAIT, "rejected by the task, asked to be run again")
-    else:
-        attempt.verdict = Failed(Trouble("Reject", str(reason), "rejected"))
-
-
 def failed(attempt: Attempt, error: BaseException) -> None:
     """The attempt failed with ``error``: nothing it was about to send on success is sent."""
     attempt.followers.clear()
     attempt.steps.clear()
     attempt.trouble = describe(error)
+
+
+def note(attempt: Attempt, state: str, error: Any) -> None:
+    """Take over the error the tracer found, for result backends that are not ours and so told us nothing."""
+    if attempt.trouble is None and state in (states.FAILURE, states.RETRY):
+        cause = getattr(error, "exc", None) if state == states.RETRY else error
+        if isinstance(cause, BaseException):
+            attempt.trouble = describe(cause)
 
 
 def unsettleable(attempt: Attempt, error: Exception) -> Outcome:

@@ -15,7 +15,7 @@ from billiard.einfo import ExceptionInfo
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import current_app
 from celery.app.trace import build_tracer
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 from kombu.utils.json import loads
@@ -23,6 +23,7 @@ from kombu.utils.json import loads
 from taskyard import events
 from taskyard.celery.worker import ending
 from taskyard.celery.worker.attempt import Attempt, Phase, attempting
+from taskyard.celery.worker.body import set_aside
 from taskyard.celery.worker.connections import keep_healthy, reset_broken
 from taskyard.execution.claim import Claim, claim
 from taskyard.execution.outcome import Cancelled, Outcome, Snoozed
@@ -120,6 +121,12 @@ def _trace(app: Any, task: Any, attempt: Attempt, delivery: Delivery) -> Answer:
         # It struck outside of the body, in the tracer's own code.
         ending.failed(attempt, error)
         return 1, _einfo(error), 0.0
+    except Reject as error:
+        # Raised by an on_success or after_return handler, after the body.
+        set_aside(attempt, error, timezone.now())
+        return _ignored("settled")
+    if info:
+        ending.note(attempt, info.state, info.retval)
     if attempt.verdict is not None and not _is_celery_retry(info):
         return _ignored("settled")
     return (1, result, runtime or 0.0) if info else (0, text, runtime)

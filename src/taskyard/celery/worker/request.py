@@ -69,11 +69,11 @@ class JobRequest(Request):
         error = exc_info.exception
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
-        is_gone = isinstance(error, (WorkerLostError, TimeLimitExceeded, Terminated, SystemExit, KeyboardInterrupt))
-        if is_gone and not return_ok:
-            self._settle_death(error)
-        else:
+        if return_ok:
             super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=True)
+        else:
+            # Not the task's own error: the child is gone, or could not even claim or settle.
+            self._settle_death(error)
 
     def _settle_death(self, error: BaseException) -> None:
         if self._is_dead:
@@ -81,7 +81,9 @@ class JobRequest(Request):
         self._is_dead = True
         task_ready(self)
         logger.error("%s[%s]: %s", self.name, self.id, error)
-        settler().submit(Death(self.job_id, self.token, self.worker_pid, error, self.is_released))
+        is_gone = isinstance(error, (WorkerLostError, TimeLimitExceeded, Terminated, SystemExit, KeyboardInterrupt))
+        pid = self.worker_pid if is_gone else None
+        settler().submit(Death(self.job_id, self.token, pid, error, self.is_released))
         self.acknowledge()
         self.send_event("task-failed", exception=repr(error), traceback="")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from typing import Any
 
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
@@ -21,6 +22,19 @@ def type_name(error: BaseException) -> str:
     """The class as it is stored: bare for builtins, with its module otherwise."""
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def stated(meta: Any) -> Trouble:
+    """What a task said before ``raise Ignore()``: an exception, or Celery's ``{"exc_type", "exc_message"}``."""
+    if isinstance(meta, BaseException):
+        return describe(meta, "ignored")
+    if not isinstance(meta, dict) or "exc_type" not in meta:
+        return Trouble("Ignore", "the task set its own state to FAILURE", "ignored")
+    message = meta.get("exc_message", "")
+    words = message if isinstance(message, (list, tuple)) else [message]
+    module = meta.get("exc_module") or "builtins"
+    name = str(meta["exc_type"]) if module == "builtins" else f"{module}.{meta['exc_type']}"
+    return Trouble(name, ", ".join(map(str, words))[:MAX_MESSAGE], "ignored")
 
 
 def describe(error: BaseException, reason: str = "") -> Trouble:
