@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -64,6 +64,8 @@ class Supervisor:
             return self._watch()
         finally:
             self._kill()
+            for reader in self._readers:
+                reader.join(timeout=1.0)
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -89,8 +91,9 @@ class Supervisor:
             threading.Thread(target=self._await, args=(part, process), daemon=True).start()
 
     def _relay(self, part: Part, stream: IO[bytes], colour: str) -> None:
-        for line in stream:
-            self._say(part.name, line.decode(errors="replace").rstrip("\r\n"), colour)
+        with stream:
+            for line in stream:
+                self._say(part.name, line.decode(errors="replace").rstrip("\r\n"), colour)
 
     def _await(self, part: Part, process: subprocess.Popen[bytes]) -> None:
         self._events.put(_Ended(part, process.wait()))
@@ -109,9 +112,12 @@ class Supervisor:
         return code if self._stop() else code or 1
 
     def _report_death(self, event: _Ended) -> int:
-        self._running.pop(event.part.name)
-        others = ", ".join(self._running) or "nothing else"
-        self._say("up", f"{event.part.name} ended with {_describe(event.code)}; stopping {others}", "red")
+        dead = self._running.pop(event.part.name)
+        # What it left behind would go on without it.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(dead.pid, signal.SIGKILL)
+        others = f"; stopping {', '.join(self._running)}" if self._running else ""
+        self._say("up", f"{event.part.name} ended with {_describe(event.code)}{others}", "red")
         return 128 - event.code if event.code < 0 else event.code
 
     def _stop(self) -> bool:
@@ -133,8 +139,6 @@ class Supervisor:
                 )
                 self._kill()
                 return False
-        for reader in self._readers:
-            reader.join(timeout=1.0)
         return True
 
     def _until(self, deadline: float) -> Iterator[_Ended | _Asked]:
@@ -150,7 +154,6 @@ class Supervisor:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         self._running.clear()
-        sys.stdout.flush()
 
 
 def _describe(code: int) -> str:
