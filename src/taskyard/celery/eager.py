@@ -18,6 +18,7 @@ from django.utils import timezone
 from taskyard.celery.application import get_app
 from taskyard.celery.worker.executor import Delivery, execute
 from taskyard.jobs.models import Job
+from taskyard.jobs.scribe import scribe
 from taskyard.runtime.identity import worker_id
 
 _queue: ContextVar[deque[uuid.UUID] | None] = ContextVar("taskyard_eager_queue", default=None)
@@ -55,6 +56,8 @@ def _run_all(job_ids: Sequence[uuid.UUID]) -> None:
             _run(waiting.popleft())
     finally:
         _queue.reset(token)
+        # Its connection would keep a test database from being dropped.
+        scribe().close()
 
 
 def _run(job_id: uuid.UUID) -> None:

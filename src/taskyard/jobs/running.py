@@ -37,6 +37,8 @@ class RunningJob:
         self._checkpoint = json.loads(checkpoint) if checkpoint else None
         self._counts: dict[str, Any] = json.loads(counts) if counts else {}
         self._dirty: dict[str, Any] = {}
+        #: Taken by a thread that has not said yet what became of it.
+        self._in_flight: list[dict[str, Any]] = []
         self._lock = threading.Lock()
         self._cancelled = self._fenced = self._watched = False
 
@@ -142,15 +144,34 @@ class RunningJob:
         self._scribe.watch(self)
 
     def take_dirty(self) -> dict[str, Any]:
-        """What is not written yet; whoever takes it writes it, or gives it back with :meth:`put_back`."""
+        """What is not written yet; whoever takes it says :meth:`written`, or gives it back with :meth:`put_back`."""
         with self._lock:
             dirty, self._dirty = self._dirty, {}
+            self._in_flight.append(dirty)
             return dirty
+
+    def written(self, values: dict[str, Any]) -> None:
+        """What was taken is in the database, or is refused for good."""
+        with self._lock:
+            self._in_flight = [taken for taken in self._in_flight if taken is not values]
 
     def put_back(self, values: dict[str, Any]) -> None:
         """Give back what could not be written; newer values win."""
+        self.written(values)
         with self._lock:
             self._dirty = {**values, **self._dirty}
+
+    def take_report(self) -> dict[str, Any]:
+        """For the settle: what is not written, and what another thread is writing just now.
+
+        That thread may come too late: once the settle has moved the row, its statement finds no running attempt.
+        """
+        with self._lock:
+            report: dict[str, Any] = {}
+            for values in (*self._in_flight, self._dirty):
+                report.update(values)
+            self._dirty, self._in_flight = {}, []
+            return report
 
     def heard(self, *, owned: bool, cancelled: bool) -> None:
         """What the database said when last asked."""

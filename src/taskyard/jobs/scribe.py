@@ -40,6 +40,7 @@ class Scribe:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self._is_closing = False
 
     def watch(self, job: RunningJob) -> None:
         """Write the job's report within one interval, and ask about it."""
@@ -48,6 +49,7 @@ class Scribe:
         with self._lock:
             self._jobs.add(job)
             if self._thread is None or not self._thread.is_alive():
+                self._is_closing = False
                 self._thread = threading.Thread(target=self._run, name="taskyard-scribe", daemon=True)
                 self._thread.start()
         self._wake.set()
@@ -56,6 +58,15 @@ class Scribe:
         """Stop: the attempt is over and its settle takes along what is not written yet."""
         with self._lock:
             self._jobs.discard(job)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End the thread if no job runs: in a process that is no worker its connection is in the way of others."""
+        with self._lock:
+            thread, self._is_closing = self._thread, True
+            if thread is None or self._jobs:
+                return
+        self._wake.set()
+        thread.join(timeout)
 
     def flush(self, job: RunningJob) -> None:
         """Write and ask now, from a thread of its own, and wait for it."""
@@ -75,7 +86,7 @@ class Scribe:
         while True:
             with self._lock:
                 jobs = list(self._jobs)
-                if not jobs and time.monotonic() - idle_since > _IDLE_SECONDS:
+                if not jobs and (self._is_closing or time.monotonic() - idle_since > _IDLE_SECONDS):
                     self._thread = None
                     break
             for job in jobs:
@@ -96,6 +107,7 @@ class Scribe:
             with contextlib.suppress(DatabaseError, InterfaceError):
                 connections[get_settings().database].close()
             return
+        job.written(values)
         job.heard(owned=answer is not None, cancelled=answer is not None and answer[0] is not None)
 
 

@@ -55,13 +55,13 @@ def note(attempt: Attempt, state: str, error: Any) -> None:
 def unsettleable(attempt: Attempt, error: Exception) -> Outcome:
     """The outcome when the intended one cannot be stored (a text the database refuses, a broken continuation)."""
     failed(attempt, error)
-    attempt.running.take_dirty()
+    attempt.running.take_report()
     return Failed(describe(error, "unsettleable"))
 
 
 def effects(attempt: Attempt, end: Outcome) -> Effects:
     """What commits together with the end."""
-    report: dict[str, Any] = attempt.running.take_dirty()
+    report: dict[str, Any] = attempt.running.take_report()
     is_final = isinstance(end, (Succeeded, Failed, Cancelled))
     custom_state = report.pop("custom_state", None)
     if is_final:
