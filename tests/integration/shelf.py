@@ -22,12 +22,16 @@ class Shelf:
     rows_are_messages: bool = False
     refuses: int = 0
     published: list[Outgoing] = field(default_factory=list)
+    announced: list[Outgoing] = field(default_factory=list)
     in_full: list[tuple[Outgoing, str, str]] = field(default_factory=list)
 
     def publish(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
         confirmed = len(batch) - min(self.refuses, len(batch))
         self.published += batch[:confirmed]
         return batch[confirmed:]
+
+    def announce(self, batch: Sequence[Outgoing]) -> None:
+        self.announced += batch
 
     def publish_in_full(self, batch: Sequence[tuple[Outgoing, str, str]]) -> Sequence[Outgoing]:
         confirmed = len(batch) - min(self.refuses, len(batch))

@@ -1,7 +1,7 @@
 """The budget of the happy path (DESIGN §3.4), counted where statements are executed.
 
-One INSERT per enqueue, one UPDATE per feeder batch, one to claim, one to settle; no connection. MariaDB and MySQL have no
-UPDATE … RETURNING: there each of these takes a SELECT more, and an INSERT that may meet a unique key two.
+One INSERT per enqueue, one UPDATE per feeder batch, one to claim, one to settle; no connection. MariaDB and MySQL have
+no UPDATE … RETURNING: there each of these takes a SELECT more, and an INSERT that may meet a unique key two.
 """
 
 import datetime as dt

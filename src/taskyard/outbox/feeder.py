@@ -83,7 +83,7 @@ class Feeder:
             if queue not in settings.handover and not self.publisher.rows_are_messages:
                 is_idle = self._lanes[queue].running < self._slots.get(queue, 0) if queue in self._lanes else False
                 self.sweep.run(sql, queue, now, everything=standing == "taken", has_idle_slots=is_idle)
-            if queue in waiting:
+            if queue in waiting or (queue in settings.handover and queue not in self._paused):
                 fed += self._feed(sql, queue, now, settings)
         return fed
 
@@ -162,10 +162,13 @@ class Feeder:
             [sql.time(now), queue],
             order="priority DESC, available_at, id", limit=room, returning=outgoing.COLUMNS,
         )  # fmt: skip
-        batch = sorted((outgoing.from_row(sql, row) for row in rows), key=lambda out: -out.priority)
-        self._lanes[queue].fed += len(batch)
+        # RETURNING has no order of its own.
+        rows.sort(key=lambda row: (-row[4], row[-1], str(row[0])))
+        batch = [outgoing.from_row(sql, row) for row in rows]
         fault_point("feeder.marked")
         self._publish(sql, batch)
+        # Only now: what was refused must not look like jobs that were taken.
+        self._lanes[queue].fed += len(batch)
         fault_point("feeder.published")
         return len(batch)
 
@@ -181,6 +184,11 @@ class Feeder:
             raise PublishFailed(f"{len(refused)} of {len(batch)} messages were not confirmed; they stay in the table")
 
     def _hand_over(self, sql: Sql, queue: str, now: dt.datetime) -> int:
+        # Nobody claims these: what is still queued was marked by a feeder that did not live to see it confirmed.
+        sql.execute(
+            f"UPDATE {TABLE} SET state = 'pending', publishes = 0 WHERE lane = 2 AND state = 'queued' AND queue = %s",
+            [queue],
+        )
         rows = sql.take(
             "state = 'queued', published_at = %s, publishes = 1", "lane = 1 AND queue = %s", [sql.time(now), queue],
             order="priority DESC, available_at, id", limit=BATCH, returning=f"{outgoing.COLUMNS}, args, kwargs",
