@@ -100,9 +100,10 @@ def run_up(options: argparse.Namespace, screen: Screen) -> int:
     from taskyard.entrypoint.supervisor import Part, Supervisor
     from taskyard.settings import get_settings
 
+    workers = [Part(name, command) for name, command in _worker_commands(options.workers)]
     check_migrated()
     parts = [] if options.no_web else [Part("web", _web_command(options.port, screen))]
-    parts += [Part(name, command) for name, command in _worker_commands(options.workers)]
+    parts += workers
     if not get_settings().agents:
         parts.append(Part("scheduler", _own("scheduler")))
     grace = get_settings().shutdown_grace.total_seconds() + _SLACK_SECONDS
