@@ -261,6 +261,9 @@ def _stored(
 ) -> str | None:
     drop = _OWN_COLUMNS - {"argsrepr", "kwargsrepr"} if call.get("has_reprs") else _OWN_COLUMNS
     kept = {k: v for k, v in headers.items() if k not in drop and v not in (None, 0, False, [], {})}
+    if call.get("eta"):
+        # Only for the task's eyes: the row says when it is due.
+        kept["eta"] = call["eta"]
     followers = {k: v for k, v in embed.items() if v}
     message = {"headers": kept, "embed": followers, "reply_to": reply_to}
     message = {k: v for k, v in message.items() if v}
