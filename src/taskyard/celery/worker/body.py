@@ -57,6 +57,8 @@ def guarded(task: Any) -> Callable[..., Any]:
         try:
             return _checked(original(*args, **kwargs))
         except SystemExit as error:
+            if _is_being_terminated(error):
+                raise
             raise TaskExited(error.code) from error
         except (Ignore, Reject) as error:
             set_aside(attempt, error, timezone.now())
@@ -71,6 +73,12 @@ def guarded(task: Any) -> Callable[..., Any]:
             fault_point("body.ended")
 
     return run
+
+
+def _is_being_terminated(error: SystemExit) -> bool:
+    # billiard's signal handlers exit with -(256 - signal): a time limit or a terminate() ends this process, and whoever
+    # sent the signal settles the job.
+    return isinstance(error.code, int) and -256 < error.code <= -192
 
 
 def _checked(answer: Any) -> Any:

@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 #: How often a worker looks for jobs that run long.
 _EVERY_SECONDS = 5.0
+#: How often the pool looks for children that ended. Their closing pipes tell it at once, but often a moment before they
+#: can be reaped, and Celery's own second look comes after five seconds.
+_LOOK_FOR_ENDED_CHILDREN_SECONDS = 1.0
 
 
 class JobStep(bootsteps.StartStopStep):
@@ -52,6 +55,8 @@ class JobStep(bootsteps.StartStopStep):
         self.loops = [Loop(agent) for agent in (self.heartbeat, *agents)]
         for loop in self.loops:
             loop.start()
+        if parent.use_eventloop and hasattr(getattr(parent.pool, "_pool", None), "maintain_pool"):
+            parent.timer.call_repeatedly(_LOOK_FOR_ENDED_CHILDREN_SECONDS, lambda: parent.pool._pool.maintain_pool())
         signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
         signals.worker_shutdown.connect(self._on_shutdown, weak=False)
 
