@@ -1,0 +1,46 @@
+"""What a test does to a broker from outside: look how much waits there, and publish a job's message once more."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import kombu
+
+from taskyard.celery.broker import URL, register
+from taskyard.celery.broker.poller import poller_for
+from taskyard.celery.messages import outgoing_columns, outgoing_from_row, thin_message
+from taskyard.jobs.sql import Sql
+from tests.workers import Project
+
+
+@contextmanager
+def channel_of(project: Project) -> Iterator[Any]:
+    """A kombu channel on the project's broker."""
+    register()
+    with kombu.Connection(project.broker_url or URL, transport_options={"visibility_timeout": 1}) as connection:
+        yield connection.default_channel
+    if not project.broker_url:
+        poller_for("default").stop()
+
+
+def waiting(project: Project, queue: str = "celery") -> int:
+    """How many messages of a queue are in the broker and in nobody's hands."""
+    with channel_of(project) as channel:
+        if not project.broker_url:
+            # Nobody declares a queue whose messages are the rows themselves.
+            return int(channel._size(queue))
+        return int(channel.queue_declare(queue, passive=True).message_count)
+
+
+def publish_again(project: Project, job_id: UUID) -> None:
+    """Put the message of a job into the broker, whatever state the job is in."""
+    sql = Sql("default")
+    row = sql.query(f"SELECT {outgoing_columns} FROM taskyard_job WHERE id = %s", [sql.uuid(job_id)])[0]
+    out = outgoing_from_row(sql, row)
+    body, headers, properties = thin_message(out)
+    with channel_of(project) as channel:
+        kombu.Producer(channel).publish(
+            body, routing_key=out.queue, headers=headers, content_type="application/json", content_encoding="utf-8",
+            **properties,
+        )  # fmt: skip
