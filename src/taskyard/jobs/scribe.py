@@ -37,6 +37,8 @@ class Scribe:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._jobs: weakref.WeakSet[RunningJob] = weakref.WeakSet()
+        #: When each is to be written next: a job that comes along must not make the others write more often.
+        self._due: weakref.WeakKeyDictionary[RunningJob, float] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -91,8 +93,11 @@ class Scribe:
                     break
             for job in jobs:
                 idle_since = time.monotonic()
-                self._write(job)
-            self._wake.wait(interval if jobs else _IDLE_SECONDS)
+                if self._due.get(job, 0.0) <= idle_since:
+                    self._due[job] = idle_since + interval
+                    self._write(job)
+            pause = min((self._due[job] for job in jobs), default=time.monotonic() + _IDLE_SECONDS) - time.monotonic()
+            self._wake.wait(max(0.0, pause))
             self._wake.clear()
         connections.close_all()
 
