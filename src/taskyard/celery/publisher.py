@@ -6,11 +6,13 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from kombu.connection import Connection
 
 from taskyard.celery import broker
+from taskyard.celery.broker.poller import poller_for
 from taskyard.celery.messages import full_message, thin_message
 from taskyard.outbox.outgoing import Outgoing
 from taskyard.settings import get_settings
@@ -46,6 +48,24 @@ class BrokerPublisher:
     def publish_in_full(self, batch: Sequence[tuple[Outgoing, str, str]]) -> Sequence[Outgoing]:
         """Publish with arguments."""
         return self._send([(out, _full(args, kwargs)) for out, args, kwargs in batch])
+
+    def announce(self, batch: Sequence[Outgoing]) -> None:
+        """Wake a consumer of this process that reads the rows; send ``task-sent`` events where they are wanted."""
+        if self.rows_are_messages:
+            poller_for(get_settings().database).nudge()
+        if not self.app.conf.task_send_sent_event:
+            return
+        try:
+            producer = self._ready_producer()
+            for out in batch:
+                self._dispatcher.publish("task-sent", _sent_event(out), producer, retry=False)
+        except Exception as error:  # every broker library raises its own; an event is not worth a job
+            logger.debug("task-sent events were not sent: %r", error)
+            self.close()
+
+    @cached_property
+    def _dispatcher(self) -> Any:
+        return self.app.events.Dispatcher(enabled=False)
 
     def _send(self, batch: Sequence[tuple[Outgoing, Callable[[Outgoing], _Message]]]) -> Sequence[Outgoing]:
         done = 0
@@ -120,6 +140,14 @@ def _one_round_trip(channel: Any) -> Iterator[bool]:
         finally:
             del channel.conn_or_acquire
         pipe.execute()
+
+
+def _sent_event(out: Outgoing) -> dict[str, Any]:
+    return {
+        "uuid": out.task_id, "root_id": out.root, "parent_id": out.parent or None, "name": out.task, "args": "",
+        "kwargs": "", "retries": out.attempt, "eta": None, "expires": None, "queue": out.queue, "exchange": "",
+        "routing_key": out.queue,
+    }  # fmt: skip
 
 
 def _full(args: str, kwargs: str) -> Callable[[Outgoing], _Message]:

@@ -175,13 +175,13 @@ class Feeder:
     def _publish(self, sql: Sql, batch: Sequence[Outgoing]) -> None:
         if not batch:
             return
-        if self.publisher.rows_are_messages:
-            wake(WORK_QUEUED)
-            return
-        refused = self.publisher.publish(batch)
+        refused = [] if self.publisher.rows_are_messages else self.publisher.publish(batch)
         if refused:
             put_back(sql, refused)
             raise PublishFailed(f"{len(refused)} of {len(batch)} messages were not confirmed; they stay in the table")
+        if self.publisher.rows_are_messages:
+            wake(WORK_QUEUED)
+        self.publisher.announce(batch)
 
     def _hand_over(self, sql: Sql, queue: str, now: dt.datetime) -> int:
         # Nobody claims these: what is still queued was marked by a feeder that did not live to see it confirmed.

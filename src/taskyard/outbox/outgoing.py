@@ -50,6 +50,10 @@ class Publisher(Protocol):
         """
         ...
 
+    def announce(self, batch: Sequence[Outgoing]) -> None:
+        """Tell observers of a batch that is out: never needed for it to run, never fails."""
+        ...
+
     def publish_in_full(self, batch: Sequence[tuple[Outgoing, str, str]]) -> Sequence[Outgoing]:
         """The same with arguments (two JSON texts each), for queues consumed by programs that are not ours."""
         ...
