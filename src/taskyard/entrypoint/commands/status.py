@@ -78,7 +78,7 @@ def show_queues(screen: Screen, queues: list[Any], *, paused: set[str], now: dt.
         (
             q.name, "paused" if q.name in paused else "ok" if q.slots or not q.due else "no worker", q.due, q.later,
             q.queued, q.running, duration(now - q.oldest_due_at) if q.oldest_due_at else None,
-            f"{q.finished_last_minute / 60:.1f}/s", q.slots,
+            f"{q.finished_last_minute:,}/min", q.slots,
         )
         for q in queues
     ]  # fmt: skip

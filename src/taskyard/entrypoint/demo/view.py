@@ -16,6 +16,9 @@ from taskyard.jobs.models import Job
 from taskyard.jobs.queries import reason_of
 
 _SHOWN = 8
+#: Columns of the live table beside its bar. A line that wraps could not be redrawn in place.
+_BESIDE_BAR = 68
+_BAR, _SHORTEST_BAR = 24, 6
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class LiveView:
     def draw(self, now: Standing, seconds: float) -> None:
         """Show where it stands ``seconds`` after the start."""
         self._looks.append((seconds, now.done))
-        if not self.screen.is_terminal:
+        if not self.screen.is_terminal or self._bar_width < _SHORTEST_BAR:
             if seconds - self._last_line >= 2.0 or now.is_over:
                 self._last_line = seconds
                 self.screen.note(self._plain(now, seconds))
@@ -84,6 +87,10 @@ class LiveView:
         self.screen.out.flush()
         self._drawn = len(lines)
 
+    @property
+    def _bar_width(self) -> int:
+        return min(_BAR, self.screen.width - _BESIDE_BAR)
+
     def _plain(self, now: Standing, seconds: float) -> str:
         return (
             f"{seconds:5.1f} s  {now.done:,} of {now.enqueued:,} files, {self._rate()}/s,"
@@ -92,14 +99,14 @@ class LiveView:
 
     def _lines(self, now: Standing) -> list[str]:
         share = now.done / now.enqueued if now.enqueued else 0.0
-        paint = self.screen.paint
-        header = f"{'TASK':<12}{'':26}{'DONE':>16}{'RATE':>10}{'RUNNING':>9}{'RETRIED':>9}{'FAILED':>8}"
+        paint, wide = self.screen.paint, self._bar_width
+        header = f"{'TASK':<12}{'':{wide + 2}}{'DONE':>16}{'RATE':>10}{'RUNNING':>9}{'RETRIED':>9}{'FAILED':>8}"
         found = 1.0 if now.build == "succeeded" else 0.0
         failed = paint(f"{now.failed:>8}", "red" if now.failed else "")
         lines = [
             paint(header, "grey"),
-            f"{'index.build':<12}{paint(bar(found), 'green')}  {now.build:>16}",
-            f"{'index.file':<12}{paint(bar(share), 'cyan')}  {f'{now.done:,} of {now.enqueued:,}':>16}"
+            f"{'index.build':<12}{paint(bar(found, wide), 'green')}  {now.build:>16}",
+            f"{'index.file':<12}{paint(bar(share, wide), 'cyan')}  {f'{now.done:,} of {now.enqueued:,}':>16}"
             f"{self._rate() + '/s':>10}{len(now.running):>9}{now.retried:>9}{failed}",
             "",
         ]
@@ -166,7 +173,7 @@ def where_next(screen: Screen, folder: Path) -> None:
     screen.line()
     screen.heading("Where to look next")
     screen.line(f"  cd {folder}")
-    width = max(len(command) for command, _ in commands)
     for command, what in commands:
-        screen.line(f"  {_python()} manage.py taskyard {command.ljust(width)}  {screen.paint('# ' + what, 'grey')}")
-    screen.line(f"  The code is in {folder / 'index' / 'tasks.py'}. Delete the folder when you are done.")
+        screen.line(f"  {screen.paint('# ' + what, 'grey')}")
+        screen.line(f"  {_python()} manage.py taskyard {command}")
+    screen.line(f"  The code is in {folder / 'index'}. Delete the folder when you are done.")
