@@ -167,7 +167,7 @@ def resolve_queue(name: str | None, task: str) -> str:
     """The logical queue of a call: as named, else by the project's routes; raises :class:`UnknownQueue`."""
     queue: str = name or door("route")(task)
     settings = get_settings()
-    if settings.queues and queue not in settings.queues and queue not in settings.handover:
+    if settings.queues and queue not in {*settings.queues, *settings.handover, door("default_queue")()}:
         raise UnknownQueue(queue, list(settings.queues))
     return queue
 

@@ -19,6 +19,7 @@ def connect() -> None:
     open_door("current_job", current_job)
     open_door("celery_task", _celery_task)
     open_door("route", _route)
+    open_door("default_queue", _default_queue)
     open_door("is_eager", _is_eager)
     open_door("run_eagerly", _run_eagerly)
     serve_shared_tasks()
@@ -34,6 +35,12 @@ def _route(task: str) -> str:
     from taskyard.celery import get_app
 
     return get_app().route_of(task)
+
+
+def _default_queue() -> str:
+    from taskyard.celery import get_app
+
+    return get_app().default_queue_name()
 
 
 def _is_eager() -> bool:

@@ -16,6 +16,7 @@ from celery import _state
 from celery.utils.time import maybe_iso8601
 from django.conf import settings as django_settings
 from django.utils import timezone
+from kombu.entity import Exchange, Queue
 from kombu.utils.objects import cached_property
 
 from taskyard.celery import broker, control, registry
@@ -88,6 +89,8 @@ class Celery(celery.Celery):
         # Celery's eager path never reaches the seam: no row, no JSON round trip, no retries. Ours does all that.
         self.is_configured_eager = bool(conf.get("task_always_eager"))
         conf.task_always_eager = False
+        if not conf.task_queues:
+            conf.task_queues = declared_queues(get_settings().queues, conf.task_default_queue)
         return conf
 
     def producer_or_acquire(self, producer: Any = None) -> Any:
@@ -121,6 +124,10 @@ class Celery(celery.Celery):
         queue = options.get("queue") or self.amqp.default_queue
         return str(queue.alias or queue.name)
 
+    def default_queue_name(self) -> str:
+        """The logical queue of tasks that nothing routes."""
+        return str(self.conf.task_default_queue)
+
     def _get_backend(self) -> Any:
         backend = super()._get_backend()
         if type(backend).__module__ not in ("taskyard.celery.results.backend", "celery.backends.rpc"):
@@ -134,6 +141,17 @@ class Celery(celery.Celery):
         if str(url or "").startswith(("redis", "rediss", "valkey")):
             kwargs["transport_options"] = {**_REDIS_OPTIONS, **self.conf.broker_transport_options, **options}
         return super()._connection(url or broker.URL, **kwargs)
+
+
+def declared_queues(names: Mapping[str, str], default: str) -> list[Queue] | None:
+    """Celery's queues for ``TASKYARD["QUEUES"]``, known by their logical names; None leaves it to Celery.
+
+    Celery's default queue is always among them, for tasks that nothing routes.
+    """
+    if not names:
+        return None
+    named = {**names, default: names.get(default, default)}
+    return [Queue(real, Exchange(real), routing_key=real, alias=name) for name, real in named.items()]
 
 
 def _nothing(producer: Any, task_id: str) -> None:

@@ -13,6 +13,7 @@ from celery.utils.functional import arity_greater
 from kombu.utils.json import dumps, loads
 
 from taskyard.celery.messages import CALL_ERRBACK
+from taskyard.celery.worker.attempt import current_attempt
 from taskyard.celery.worker.trouble import describe
 from taskyard.jobs.ids import job_id
 from taskyard.jobs.models import Job
@@ -26,11 +27,19 @@ def enqueue_errbacks(app: Any, request: Any, error: Any) -> None:
         errback = app.signature(stored)
         if _wants_exception(errback):
             arguments = (json.loads(dumps(dict(errback))), request.id, _context(request), _described(error))
-            app.send_task(CALL_ERRBACK, arguments, parent_id=request.id, root_id=root)
+            # On the failed task's own queue: somebody consumes that one.
+            app.send_task(CALL_ERRBACK, arguments, parent_id=request.id, root_id=root, queue=_queue_of(request.id))
         else:
             simple.append(errback)
     if simple:
         group(simple, app=app).apply_async((request.id,), parent_id=request.id, root_id=root)
+
+
+def _queue_of(task_id: str) -> str | None:
+    attempt = current_attempt()
+    if attempt is not None:
+        return attempt.claim.queue
+    return Job.objects.filter(id=job_id(task_id)).values_list("queue", flat=True).first()
 
 
 def _wants_exception(errback: Any) -> bool:
