@@ -226,6 +226,43 @@ def test_the_urgent_queue_is_fed_first_where_slots_are_shared() -> None:
     assert [out.queue for out in shelf.published] == ["high", "high", "high", "low"]
 
 
+@override_settings(TASKYARD={"QUEUES": ["high", "low"]})
+def test_a_fast_less_urgent_queue_does_not_overtake_and_one_with_workers_of_its_own_does_not_wait() -> None:
+    register(NOW, "low", "high", slots=1)
+    for n in range(40):
+        put(NOW, queue="low" if n % 2 else "high")
+    shelf = Shelf()
+    one = feeder(shelf)
+    turns = 0
+    while turns < 30 and states(queue="high").get("pending"):
+        turns += 1
+        one.run_once(NOW + turns * SECOND / 50)
+        for out in shelf.published:
+            if Job.objects.get(id=out.id).state == "queued":
+                finish(out.id, NOW)
+    assert {out.queue for out in shelf.published[:20]} == {"high"}
+
+    for n in range(60):
+        put(NOW, queue="high" if n else "low")
+    register(NOW, "low", slots=1)
+    shelf.published.clear()
+    one.run_once(NOW + 3 * SECOND)
+    assert "low" in {out.queue for out in shelf.published}
+
+
+def test_equally_urgent_queues_take_turns() -> None:
+    register(NOW, "a", "b", slots=1)
+    for n in range(20):
+        put(NOW, queue="ab"[n % 2])
+    shelf = Shelf()
+    one = feeder(shelf)
+    for turn in range(6):
+        # A second each, so that the window stays at one.
+        one.run_once(NOW + turn * SECOND)
+        finish(shelf.published[-1].id, NOW)
+    assert [out.queue for out in shelf.published] == ["a", "b", "a", "b", "a", "b"]
+
+
 def test_queues_with_workers_of_their_own_do_not_wait_for_each_other() -> None:
     register(NOW, "a", slots=2)
     register(NOW, "b", slots=2)

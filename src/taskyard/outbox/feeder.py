@@ -38,6 +38,9 @@ WITH RECURSIVE q AS (
 ) SELECT queue FROM q WHERE queue IS NOT NULL"""
 
 
+_NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
+
+
 @dataclasses.dataclass(slots=True)
 class _Lane:
     """What the feeder remembers about one queue between turns."""
@@ -47,6 +50,8 @@ class _Lane:
     running: int = 0
     fed: int = 0
     at: dt.datetime | None = None
+    #: When the last of its jobs was fed: of equally urgent queues the one that waited longest comes first.
+    fed_at: dt.datetime = _NEVER
 
 
 class Feeder:
@@ -61,11 +66,14 @@ class Feeder:
         self.sweep = Sweep(publisher)
         self._lanes: dict[str, _Lane] = {}
         self._slots: dict[str, int] = {}
-        self._groups: dict[str, set[str]] = {}
+        #: The queues of each live worker, and its slots.
+        self._workers: list[tuple[set[str], int]] = []
+        #: Queues with more due work than this turn had room for.
+        self._backlog: set[str] = set()
         self._paused: set[str] = set()
         self._workers_at: dt.datetime | None = None
         self._next_due: dt.datetime | None = None
-        self._busy_at = dt.datetime.min.replace(tzinfo=dt.UTC)
+        self._busy_at = _NEVER
 
     def run_once(self, now: dt.datetime) -> int:
         """Feed every queue this feeder holds the lease of; how many jobs were fed."""
@@ -76,7 +84,8 @@ class Feeder:
         waiting = {row[0] for row in sql.query(_QUEUES_WITH_WORK)} - self._paused
         self._read_window(sql, now)
         fed = 0
-        for queue in _by_urgency(waiting | self._occupied(), settings):
+        self._backlog.clear()
+        for queue in self._by_urgency(waiting | self._occupied(), settings):
             standing = self.leases.hold(f"feeder:{queue}", now)
             if not standing:
                 continue
@@ -110,6 +119,12 @@ class Feeder:
         """Let another feeder take over at once."""
         self.leases.release_all()
 
+    def _by_urgency(self, queues: set[str], settings: Settings) -> list[str]:
+        place, unknown = _urgency(settings), _Lane()
+        return sorted(
+            queues, key=lambda queue: (place.get(queue, len(place)), self._lanes.get(queue, unknown).fed_at, queue)
+        )
+
     def _occupied(self) -> set[str]:
         return {queue for queue, lane in self._lanes.items() if lane.queued}
 
@@ -119,13 +134,12 @@ class Feeder:
         self._workers_at = now
         alive = now - 3 * get_settings().worker_timeout
         slots: dict[str, int] = {}
-        groups: dict[str, set[str]] = {}
         rows = Worker.objects.using(get_settings().database).filter(stopping_at=None, heartbeat_at__gt=alive)
-        for queues, count in rows.values_list("queues", "slots"):
+        self._workers = [(set(queues), count) for queues, count in rows.values_list("queues", "slots")]
+        for queues, count in self._workers:
             for queue in queues:
                 slots[queue] = slots.get(queue, 0) + count
-                groups.setdefault(queue, set()).update(queues)
-        self._slots, self._groups = slots, groups
+        self._slots = slots
         self._paused = set(QueueSetting.objects.paused().values_list("name", flat=True))
 
     def _read_window(self, sql: Sql, now: dt.datetime) -> None:
@@ -144,17 +158,25 @@ class Feeder:
 
     def _room(self, queue: str, settings: Settings) -> int:
         lane = self._lanes.setdefault(queue, _Lane())
-        demand = window.Demand(self._slots.get(queue, 0), lane.rate)
+        place = _urgency(settings)
+        urgent = {rival for rival in self._backlog if place.get(rival, len(place)) < place.get(queue, len(place))}
+        serving = [worker for worker in self._workers if queue in worker[0]]
+        # A worker that also serves a more urgent queue with a backlog has nothing left for this one.
+        free = [worker for worker in serving if not worker[0] & urgent]
+        if serving and not free:
+            return 0
+        demand = window.Demand(sum(slots for _, slots in free), lane.rate)
         wanted = window.target(demand, unattended=settings.window_unattended, most=settings.window_max)
-        # Queues that share workers share the window, most urgent first: what stands there already comes first.
-        rivals = self._groups.get(queue, {queue}) | {queue}
-        return wanted - sum(self._lanes[rival].queued + self._lanes[rival].fed for rival in rivals & set(self._lanes))
+        # Queues that share workers share the window: what stands there already comes first.
+        rivals = {queue}.union(*(queues for queues, _ in free)) & set(self._lanes)
+        return wanted - sum(self._lanes[rival].queued + self._lanes[rival].fed for rival in rivals)
 
     def _feed(self, sql: Sql, queue: str, now: dt.datetime, settings: Settings) -> int:
         if queue in settings.handover:
             return self._hand_over(sql, queue, now)
         room = min(self._room(queue, settings), BATCH)
         if room <= 0:
+            self._backlog.add(queue)
             return 0
         rows = sql.take(
             "state = 'queued', published_at = %s, publishes = 1, worker = NULL",
@@ -165,10 +187,13 @@ class Feeder:
         # RETURNING has no order of its own.
         rows.sort(key=lambda row: (-row[4], row[-1], str(row[0])))
         batch = [outgoing.from_row(sql, row) for row in rows]
+        if len(batch) == room:
+            self._backlog.add(queue)
         fault_point("feeder.marked")
         self._publish(sql, batch)
         # Only now: what was refused must not look like jobs that were taken.
         self._lanes[queue].fed += len(batch)
+        self._lanes[queue].fed_at = now
         fault_point("feeder.published")
         return len(batch)
 
@@ -225,6 +250,5 @@ def put_back(sql: Sql, batch: Sequence[Outgoing]) -> None:
         sql.change(out.id, "state = %s, publishes = 0", "state = 'queued'", [state])
 
 
-def _by_urgency(queues: set[str], settings: Settings) -> list[str]:
-    order = {name: place for place, name in enumerate(settings.queues)}
-    return sorted(queues, key=lambda queue: (order.get(queue, len(order)), queue))
+def _urgency(settings: Settings) -> dict[str, int]:
+    return {name: place for place, name in enumerate(settings.queues)}
