@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import shared_task
-from django.db import transaction
+from django.db import connection, transaction
 
 from taskyard import Discard, Retry, RetryPolicy, Snooze, current_job, task
 
@@ -253,3 +253,37 @@ def which_attempt(first: str, later: str) -> int:
         wait_for_file(first if job.attempt == 1 else later)
         job.progress(job.attempt)
         return int(job.attempt)
+
+
+@task
+def batch_generate_letters(name: str) -> str:
+    """Routed by the pattern of its name."""
+    with recorded(f"batch_generate_letters {name}"):
+        return name
+
+
+@task
+def trace_line(name: str) -> None:
+    history("trace", name)
+
+
+@task
+def who(path: str = "") -> dict[str, Any]:
+    """Which process, connection and job it is, before and after the others have begun."""
+    job = current_job()
+    before = str(job.id)
+    with connection.cursor() as cursor:
+        backend = None
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT pg_backend_pid()")
+            backend = cursor.fetchone()[0]
+    with recorded("who"):
+        if path:
+            wait_for_file(path)
+    return {
+        "pid": os.getpid(),
+        "parent": os.getppid(),
+        "backend": backend,
+        "job": before,
+        "later": str(current_job().id),
+    }
