@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import kombu
+from kombu.exceptions import ChannelError
 
 from taskyard.celery.broker import URL, register
 from taskyard.celery.broker.poller import poller_for
@@ -30,7 +31,11 @@ def waiting(project: Project, queue: str = "celery") -> int:
         if not project.broker_url:
             # Nobody declares a queue whose messages are the rows themselves.
             return int(channel._size(queue))
-        return int(channel.queue_declare(queue, passive=True).message_count)
+        try:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+        except ChannelError:
+            # Not declared yet.
+            return 0
 
 
 def publish_again(project: Project, job_id: UUID) -> None:
