@@ -133,6 +133,17 @@ class PublishFailed(TaskyardError):
         super().__init__(f"The broker did not accept the messages: {reason}")
 
 
+class BrokerUnreachable(TaskyardError):
+    """The broker did not answer in time."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url, self.reason = url, reason
+        super().__init__(
+            f"The broker at {url} does not answer ({reason}). Start it, or correct CELERY_BROKER_URL; enqueued jobs "
+            "wait in the database meanwhile."
+        )
+
+
 class Steering(Exception):
     """What a task raises to say how its job goes on; never an error of the program."""
 

@@ -38,6 +38,8 @@ DEFAULTS: Mapping[str, Any] = {
     "worker_prefetch_multiplier": 1,
     "worker_consumer": "taskyard.celery.worker.consumer:Consumer",
     "broker_connection_retry_on_startup": True,
+    # Celery's day is meant for a result server; here a result goes with its row unless the project says otherwise.
+    "result_expires": None,
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "worker_enable_prefetch_count_reduction": False,
 }

@@ -8,24 +8,13 @@ import uuid
 
 from kombu.entity import Exchange, Queue
 
-from taskyard.errors import TaskyardError
-
-
-class BrokerUnreachable(TaskyardError):
-    """The broker did not answer in time."""
-
-    def __init__(self, url: str, reason: str) -> None:
-        self.url, self.reason = url, reason
-        super().__init__(
-            f"The broker at {url} does not answer ({reason}). Start it, or correct CELERY_BROKER_URL; enqueued jobs "
-            "wait in the database meanwhile."
-        )
+from taskyard.errors import BrokerUnreachable
 
 
 def broker_round_trip(timeout: dt.timedelta) -> float:
     """Publish a message to a queue of its own, receive it, and return the seconds that took.
 
-    Raises :class:`BrokerUnreachable`.
+    Raises :class:`~taskyard.errors.BrokerUnreachable`.
     """
     from taskyard.celery.application import get_app
 

@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from taskyard.errors import PublishFailed, TaskyardError
+from taskyard.errors import BrokerUnreachable, PublishFailed, TaskyardError
 from taskyard.settings import get_settings
 
 
@@ -48,18 +48,13 @@ def explain(error: BaseException) -> tuple[Exit, str] | None:
     """Exit code and sentence of a known error; None for one that is a fault of the program."""
     if isinstance(error, UsageError):
         return Exit.USAGE, str(error)
-    if isinstance(error, PublishFailed) or _is_broker_away(error):
+    if isinstance(error, (PublishFailed, BrokerUnreachable)):
         return Exit.UNREACHABLE, str(error)
     if isinstance(error, (TaskyardError, ImproperlyConfigured)):
         return Exit.WRONG, str(error)
     if isinstance(error, (DatabaseError, InterfaceError)):
         return _explain_database(error)
     return None
-
-
-def _is_broker_away(error: BaseException) -> bool:
-    # Celery is a second of imports that no other error needs.
-    return type(error).__name__ == "BrokerUnreachable"
 
 
 def _explain_database(error: BaseException) -> tuple[Exit, str] | None:

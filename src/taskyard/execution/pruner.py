@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from django.db import transaction
 
 from taskyard.jobs.models import Attempt, Canvas, CanvasPart, Job
+from taskyard.jobs.sql import Sql
 from taskyard.settings import get_settings
 
 BATCH = 500
@@ -19,7 +20,9 @@ class Pruner:
     name = "pruner"
     channels: Sequence[str] = ()
 
-    def __init__(self) -> None:
+    def __init__(self, *, result_expires: dt.timedelta | None = None) -> None:
+        #: Results are cleared this long after the job ended; the row stays. None: they stay with the row.
+        self.result_expires = result_expires
         #: Rows of a state that ended before this are gone already: the next look starts there.
         self._marks: dict[str, dt.datetime] = {}
 
@@ -28,7 +31,12 @@ class Pruner:
         deleted = 0
         for state, keep in get_settings().retention.items():
             if keep is not None:
-                deleted += self._prune(state, now - keep)
+                deleted += self.prune(state, now - keep)
+        if self.result_expires is not None:
+            self._clear_results(now - self.result_expires)
+        longest = max((keep for keep in get_settings().retention.values() if keep is not None), default=None)
+        if longest is not None:
+            _prune_canvases(now - longest)
         return deleted
 
     def pause(self, done: int, *, is_deaf: bool) -> dt.timedelta:
@@ -41,7 +49,18 @@ class Pruner:
     def stop(self) -> None:
         """Nothing to give back."""
 
-    def _prune(self, state: str, until: dt.datetime) -> int:
+    def _clear_results(self, until: dt.datetime) -> None:
+        sql = Sql(get_settings().database)
+        since = self._marks.setdefault("result", dt.datetime(1970, 1, 1, tzinfo=dt.UTC))
+        cleared = sql.take(
+            "result = NULL", "finished_at >= %s AND finished_at < %s AND state = 'succeeded' AND result IS NOT NULL",
+            [sql.time(since), sql.time(until)], order="finished_at", limit=BATCH, returning="finished_at",
+        )  # fmt: skip
+        # A full batch: there may be more of the same times; else everything up to then is cleared.
+        self._marks["result"] = max(sql.moment(row[0]) for row in cleared) if len(cleared) == BATCH else until
+
+    def prune(self, state: str, until: dt.datetime) -> int:
+        """Delete one batch of jobs that ended in this state before a time; how many."""
         alias = get_settings().database
         old = Job.objects.using(alias).filter(state=state, finished_at__lt=until)
         if state in self._marks:
@@ -62,10 +81,10 @@ class Pruner:
         return int(deleted)
 
 
-def prune_canvases(now: dt.datetime, keep: dt.timedelta) -> int:
-    """Delete chords and groups closed long ago; how many."""
+def _prune_canvases(until: dt.datetime) -> None:
     alias = get_settings().database
     with transaction.atomic(using=alias):
-        old = list(Canvas.objects.using(alias).filter(created_at__lt=now - keep).values_list("id", flat=True)[:BATCH])
-        CanvasPart.objects.using(alias).filter(canvas_id__in=old)._raw_delete(alias)
-        return int(Canvas.objects.using(alias).filter(id__in=old)._raw_delete(alias))
+        old = list(Canvas.objects.using(alias).filter(created_at__lt=until).values_list("id", flat=True)[:BATCH])
+        if old:
+            CanvasPart.objects.using(alias).filter(canvas_id__in=old)._raw_delete(alias)
+            Canvas.objects.using(alias).filter(id__in=old)._raw_delete(alias)

@@ -218,6 +218,7 @@ class Canvas(models.Model):
 
     class Meta:
         app_label = "taskyard"
+        indexes: ClassVar[list[Any]] = [models.Index(fields=["created_at"], name="taskyard_canvas_created")]
 
     def __str__(self) -> str:
         return self.id

@@ -12,7 +12,7 @@ from taskyard.runtime.models import Lease
 from taskyard.settings import get_settings
 
 #: How long a lease lasts without renewal; its owner renews it after a third of that.
-LEASE = dt.timedelta(seconds=9)
+LEASE = dt.timedelta(seconds=6)
 
 
 class Leases:

@@ -14,6 +14,9 @@ from taskyard.celery.worker.trouble import describe
 from taskyard.execution.outcome import Cancelled, Failed, Outcome, RetryAt, Succeeded, Trouble, Waiting
 from taskyard.execution.settle import Effects
 
+#: Reason of a job whose end could not be stored as it was meant.
+UNSETTLEABLE = "unsettleable"
+
 
 def outcome(attempt: Attempt, now: dt.datetime) -> Outcome:
     """How the attempt ended: the pure decision over everything it left behind."""
@@ -56,7 +59,7 @@ def unsettleable(attempt: Attempt, error: Exception) -> Outcome:
     """The outcome when the intended one cannot be stored (a text the database refuses, a broken continuation)."""
     failed(attempt, error)
     attempt.running.take_report()
-    return Failed(describe(error, "unsettleable"))
+    return Failed(describe(error, UNSETTLEABLE))
 
 
 def effects(attempt: Attempt, end: Outcome) -> Effects:

@@ -25,8 +25,8 @@ from taskyard.celery.worker import ending
 from taskyard.celery.worker.attempt import Attempt, Phase, attempting
 from taskyard.celery.worker.body import set_aside
 from taskyard.celery.worker.connections import keep_healthy, reset_broken
-from taskyard.execution.claim import Claim, claim
-from taskyard.execution.outcome import Cancelled, Outcome, Snoozed
+from taskyard.execution.claim import Claim, claim, find_claim
+from taskyard.execution.outcome import Cancelled, Failed, Outcome, Snoozed
 from taskyard.execution.settle import Effects, settle
 from taskyard.jobs.current import entered
 from taskyard.jobs.models import Job
@@ -75,15 +75,13 @@ def execute(delivery: Delivery, app: Any = None) -> Answer:
 
 def _claim(delivery: Delivery, *, release_lock: bool) -> Claim | None:
     arguments = (uuid.UUID(delivery.job_id), delivery.token, uuid.UUID(delivery.worker))
-    for last_try in (False, True):
-        try:
-            return claim(*arguments, timezone.now(), release_lock=release_lock)
-        except (OperationalError, InterfaceError):
-            # A connection that went stale between two jobs; a claim that did commit is found by the rescuer.
-            if last_try:
-                raise
-            reset_broken()
-    return None
+    try:
+        return claim(*arguments, timezone.now(), release_lock=release_lock)
+    except (OperationalError, InterfaceError):
+        # A connection that went stale between two jobs. Its claim may have committed all the same: then it is ours.
+        reset_broken()
+        owned = claim(*arguments, timezone.now(), release_lock=release_lock)
+        return owned or find_claim(arguments[0], delivery.token)
 
 
 def run(app: Any, owned: Claim, delivery: Delivery) -> Answer:
@@ -174,6 +172,8 @@ def _settle(attempt: Attempt, outcome: Outcome) -> bool:
             threading.Event().wait(wait)
             wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
         except Exception as error:
+            if isinstance(outcome, Failed) and outcome.trouble.reason == ending.UNSETTLEABLE:
+                raise
             # What it wanted to write cannot be written: that is how the job ends.
             logger.exception("the end of job %s cannot be written", attempt.claim.id)
             outcome = ending.unsettleable(attempt, error)

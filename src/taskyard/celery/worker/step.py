@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import logging
 import os
 import signal
 import threading
 import time
+import uuid
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from billiard.exceptions import WorkerLostError
@@ -17,9 +20,10 @@ from django.db import DatabaseError, connections
 
 from taskyard.celery.agents import build_agents
 from taskyard.celery.worker.settler import Death, settler
+from taskyard.jobs.sql import Sql
 from taskyard.runtime import identity
 from taskyard.runtime.heartbeat import Heartbeat
-from taskyard.runtime.loop import Loop, stop_all
+from taskyard.runtime.loop import Agent, Loop, stop_all
 from taskyard.settings import get_settings
 
 logger = logging.getLogger(__name__)
@@ -51,8 +55,10 @@ class JobStep(bootsteps.StartStopStep):
         )  # fmt: skip
         self.heartbeat.register()
         connections.close_all()
-        agents = build_agents(owner) if get_settings().agents else []
-        self.loops = [Loop(agent) for agent in (self.heartbeat, *agents)]
+        agents: list[Agent] = [self.heartbeat, Reconciler(owner)]
+        if get_settings().agents:
+            agents += build_agents(owner)
+        self.loops = [Loop(agent) for agent in agents]
         for loop in self.loops:
             loop.start()
         if parent.use_eventloop and hasattr(getattr(parent.pool, "_pool", None), "maintain_pool"):
@@ -79,6 +85,50 @@ class JobStep(bootsteps.StartStopStep):
         settler().finish(timeout=15.0)
         stop_all(self.loops)
         self.loops = []
+
+
+class Reconciler:
+    """Finds jobs that this worker's rows say are running here, while nothing here runs them.
+
+    A living worker's heartbeat would keep such a job for ever. It is ended as lost once it was missing in two looks in
+    a row, long after its own end would have been written.
+    """
+
+    name = "reconciler"
+    channels: Sequence[str] = ()
+
+    def __init__(self, worker: uuid.UUID) -> None:
+        self.worker = worker
+        self._missing: set[tuple[uuid.UUID, int]] = set()
+
+    def run_once(self, now: dt.datetime) -> int:
+        """Compare rows and requests; how many jobs were ended."""
+        sql = Sql(get_settings().database)
+        rows = sql.query(
+            "SELECT id, claim FROM taskyard_job"
+            " WHERE lane = 2 AND state = 'running' AND worker = %s AND started_at < %s",
+            [sql.uuid(self.worker), sql.time(now - get_settings().worker_timeout)],
+        )
+        # By token, from every list: a duplicate message takes the place of its job's request in the list by id.
+        known = (*worker_state.requests.values(), *worker_state.active_requests, *worker_state.reserved_requests)
+        here = {getattr(request, "token", None) for request in known}
+        missing = {(sql.read_uuid(job_id), token) for job_id, token in rows if token not in here}
+        lost, self._missing = missing & self._missing, missing
+        for job_id, token in lost:
+            error = WorkerLostError("the job runs nowhere in its worker any more")
+            settler().submit(Death(job_id, token, None, error, is_released=False))
+        return len(lost)
+
+    def pause(self, done: int, *, is_deaf: bool) -> dt.timedelta:
+        """As long as a worker may be silent."""
+        return get_settings().worker_timeout
+
+    def interrupted(self) -> None:
+        """What was missing before may have been settled meanwhile."""
+        self._missing.clear()
+
+    def stop(self) -> None:
+        """Nothing to give back."""
 
 
 def give_back(request: Any) -> None:

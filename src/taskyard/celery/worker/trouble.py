@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from types import TracebackType
 from typing import Any
 
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
@@ -11,6 +12,9 @@ from taskyard.execution.outcome import Trouble
 
 #: Longest stored message and traceback, in characters.
 MAX_MESSAGE, MAX_TRACEBACK = 10_000, 50_000
+
+#: The module that calls the task's function.
+_BODY = "taskyard.celery.worker.body"
 
 _REASONS: dict[type[BaseException], str] = {
     SoftTimeLimitExceeded: "soft-time-limit",
@@ -37,10 +41,20 @@ def stated(meta: Any) -> Trouble:
     return Trouble(name, ", ".join(map(str, words))[:MAX_MESSAGE], "ignored")
 
 
+def _of_the_task(frames: TracebackType | None) -> TracebackType | None:
+    # From the task's own function on; what called it is the same for every job.
+    frame = frames
+    while frame is not None:
+        if frame.tb_frame.f_globals.get("__name__") == _BODY and frame.tb_next is not None:
+            return frame.tb_next
+        frame = frame.tb_next
+    return frames
+
+
 def describe(error: BaseException, reason: str = "") -> Trouble:
     """The trouble an exception stands for."""
     found = next((text for kind, text in _REASONS.items() if isinstance(error, kind)), "")
-    lines = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    lines = "".join(traceback.format_exception(type(error), error, _of_the_task(error.__traceback__)))
     try:
         message = str(error)
     except Exception as broken:  # a user's __str__ may raise anything

@@ -214,7 +214,7 @@ def prune_jobs(options: argparse.Namespace, screen: Screen) -> int:
             counts[state] = queries.count_final([state], now - age).get(state, 0)
             continue
         pruner = Pruner()
-        while deleted := pruner._prune(state, now - age):
+        while deleted := pruner.prune(state, now - age):
             counts[state] = counts.get(state, 0) + deleted
         counts.setdefault(state, 0)
     if options.json:
