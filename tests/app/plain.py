@@ -31,6 +31,12 @@ def double(x: Any) -> Any:
 
 
 @shared_task
+def double_later(x: Any, path: str) -> Any:
+    wait_for(path)
+    return x * 2
+
+
+@shared_task
 def say(*words: Any) -> None:
     """Its side effect is a line, so that a second run would show."""
     remember_line("say", *words)
@@ -132,6 +138,11 @@ def fans_out(count: int) -> list[str]:
 @shared_task
 def on_error_by_id(task_id: str) -> None:
     remember_line("error", task_id)
+
+
+@shared_task
+def on_error_with_mark(task_id: str, *, mark: str) -> None:
+    remember_line("error", task_id, mark)
 
 
 @shared_task
