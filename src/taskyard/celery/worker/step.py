@@ -193,7 +193,8 @@ class EarlyAck(bootsteps.StartStopStep):
         for request in active.values():
             is_long = request.time_start is not None and time.time() - request.time_start >= limit
             if is_long and not request.acknowledged and hasattr(request, "job_id"):
-                # A prefetch count of zero would mean "unlimited": the last slot keeps its message.
+                # A prefetch count of zero would mean "unlimited": behind the last slot's job one message may be taken
+                # ahead, and is published again for workers with free slots.
                 if parent.qos.value > 1:
                     self._early[request.id] = request
                     parent.qos.decrement_eventually(1)
