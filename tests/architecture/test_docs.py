@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from taskyard import events
+from taskyard.celery import application
 from taskyard.entrypoint.cli import build_parser
 from taskyard.jobs.states import State
 from taskyard.runtime.faults import POINTS
@@ -121,6 +122,23 @@ def test_every_option_of_a_task_of_a_call_and_of_a_policy_is_documented() -> Non
     for heading, wanted in fields.items():
         documented = set(first_cells("tasks.md", heading=heading)) - {"using(...)"}
         assert documented == set(wanted), heading
+
+
+def test_every_thread_is_documented() -> None:
+    threads = set()
+    for file in (ROOT / "src" / "taskyard").rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        threads |= set(re.findall(r"""name(?:_prefix)?=f?"(taskyard-\w+)""", text))
+        if "def run_once" in text:
+            threads |= {f"taskyard-{agent}" for agent in re.findall(r'^    name = "(\w+)"$', text, re.MULTILINE)}
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8").split("## Threads of a worker")[1]
+    of_commands = {"taskyard-parent"}
+    assert threads - of_commands == set(re.findall(r"`(taskyard-\w+)", text))
+
+
+def test_every_default_that_differs_from_celerys_is_documented() -> None:
+    documented = first_cells("celery.md", heading="What changes with it")
+    assert set(documented) >= set(application.DEFAULTS)
 
 
 def test_every_signal_is_documented() -> None:
