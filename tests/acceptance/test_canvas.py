@@ -1,4 +1,4 @@
-"""Code written for plain Celery (``tests/app/plain.py``) on real workers: one worker per broker serves all tests here."""
+"""Code written for plain Celery (``tests/app/plain.py``) on real workers; one per broker serves all tests here."""
 
 import datetime as dt
 import uuid

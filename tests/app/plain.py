@@ -46,8 +46,15 @@ def say(*words: Any) -> None:
 def about(self: Any) -> dict[str, Any]:
     """What the task knows of itself."""
     request = self.request
-    return {"id": request.id, "root": request.root_id, "parent": request.parent_id, "eta": request.eta,
-            "expires": request.expires, "headers": (request.headers or {}).get("colour"), "retries": request.retries}  # fmt: skip
+    return {
+        "id": request.id,
+        "root": request.root_id,
+        "parent": request.parent_id,
+        "eta": request.eta,
+        "expires": request.expires,
+        "headers": (request.headers or {}).get("colour"),
+        "retries": request.retries,
+    }
 
 
 @shared_task(ignore_result=True)
