@@ -15,6 +15,7 @@ class TaskyardConfig(AppConfig):
 
     def ready(self) -> None:
         """Open the doors between declarations and the rooms that serve them."""
-        from taskyard import wiring
+        from taskyard import checks, wiring
 
+        checks.register()
         wiring.connect()
