@@ -89,7 +89,9 @@ class Celery(celery.Celery):
         # Below the project's own settings and above Celery's: add_defaults() would put them above both.
         conf.maps.insert(len(conf.maps) - 1, dict(DEFAULTS))
         # Celery's eager path never reaches the seam: no row, no JSON round trip, no retries. Ours does all that.
-        self.is_configured_eager = bool(conf.get("task_always_eager"))
+        # A CELERY_TASK_ALWAYS_EAGER of Django's settings is read when it matters: a test may set it for itself alone.
+        is_djangos = getattr(django_settings, "CELERY_TASK_ALWAYS_EAGER", False)
+        self.is_configured_eager = bool(conf.get("task_always_eager")) and not is_djangos
         conf.task_always_eager = False
         if not conf.task_queues:
             conf.task_queues = declared_queues(get_settings().queues, conf.task_default_queue)
