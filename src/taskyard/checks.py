@@ -51,7 +51,7 @@ def check_sqlite_transactions(app_configs: object, **_: object) -> list[checks.C
 def check_sqlite_journal(
     app_configs: object, databases: Sequence[str] | None = None, **_: object
 ) -> list[checks.CheckMessage]:
-    """W002: without write-ahead logging a reader stops every writer. Asks the database: only with ``--database``."""
+    """W002: without write-ahead logging a reader stops every writer."""
     alias = _sqlite_alias()
     if alias is None or alias not in (databases or ()):
         return []

@@ -1,7 +1,6 @@
 """Flower, unchanged, beside our workers: what it shows and what it may do."""
 
 import json
-import os
 import subprocess
 import sys
 import urllib.request
@@ -39,11 +38,10 @@ def flower(project: Project) -> Iterator[Any]:
     """Flower on a port of its own; gives a function that asks its API."""
     port = free_port()
     environment = {**project.environment(), "FLOWER_UNAUTHENTICATED_API": "true"}
-    with open(os.devnull, "wb") as nowhere:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "taskyard", "flower", "--address=127.0.0.1", f"--port={port}"],
-            env=environment, stdout=nowhere, stderr=nowhere,
-        )  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "celery", "-A", "taskyard", "flower", "--address=127.0.0.1", f"--port={port}"],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
 
     def api(path: str, method: str = "GET") -> Any:
         request = urllib.request.Request(f"http://127.0.0.1:{port}/api/{path}", method=method)

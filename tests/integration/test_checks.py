@@ -1,13 +1,17 @@
 """System checks, by id."""
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.checks import run_checks
 from django.db import connections
 from django.test import override_settings
 
 from taskyard import checks
+from taskyard.settings import get_settings
 
 
 def _ids(**options: Any) -> list[str]:
@@ -22,41 +26,35 @@ def test_every_problem_of_the_settings_is_one_error() -> None:
     assert "Did you mean 'QUEUES'?" in found[0].msg
 
 
-@pytest.mark.parametrize(
-    ("mode", "expected"), [(None, ["taskyard.W001"]), ("DEFERRED", ["taskyard.W001"]), ("IMMEDIATE", [])]
-)
-def test_sqlite_must_take_its_write_lock_early(mode: str | None, expected: list[str]) -> None:
-    connections.databases["small"] = {
-        **connections.databases["default"],
-        "ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:",
-        "OPTIONS": {"transaction_mode": mode} if mode else {},
-    }  # fmt: skip
-    try:
-        with override_settings(TASKYARD={"DATABASE": "small"}, DATABASES=connections.databases):
-            assert _ids() == expected
-    finally:
+@pytest.fixture
+def sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, django_db_blocker: Any) -> Iterator[Callable[..., None]]:
+    """Puts the jobs into a SQLite file with the given options."""
+
+    def use(**options: str) -> None:
+        entry = {**connections.databases["default"], "ENGINE": "django.db.backends.sqlite3", "OPTIONS": options}
+        monkeypatch.setitem(connections.databases, "small", {**entry, "NAME": str(tmp_path / "small.sqlite3")})
+
+    with django_db_blocker.unblock():
+        monkeypatch.setattr(settings, "TASKYARD", {"DATABASE": "small"})
+        get_settings.cache_clear()
+        yield use
         connections["small"].close()
         del connections["small"]
-        del connections.databases["small"]
+    monkeypatch.undo()
+    get_settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("", ["taskyard.W001"]), ("DEFERRED", ["taskyard.W001"]), ("IMMEDIATE", [])]
+)
+def test_sqlite_must_take_its_write_lock_early(sqlite: Callable[..., None], mode: str, expected: list[str]) -> None:
+    sqlite(init_command="PRAGMA journal_mode=WAL;", **({"transaction_mode": mode} if mode else {}))
+
+    assert _ids() == expected
 
 
 @pytest.mark.parametrize(("journal", "expected"), [("DELETE", ["taskyard.W002"]), ("WAL", [])])
-def test_sqlite_must_keep_a_write_ahead_log(
-    tmp_path: Any, journal: str, expected: list[str], django_db_blocker: Any
-) -> None:
-    connections.databases["small"] = {
-        **connections.databases["default"],
-        "ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "small.sqlite3"),
-        "OPTIONS": {"transaction_mode": "IMMEDIATE", "init_command": f"PRAGMA journal_mode={journal};"},
-    }  # fmt: skip
-    try:
-        with (
-            override_settings(TASKYARD={"DATABASE": "small"}, DATABASES=connections.databases),
-            django_db_blocker.unblock(),
-        ):
-            assert _ids(databases=["small"]) == expected
-            assert _ids() == []
-    finally:
-        connections["small"].close()
-        del connections["small"]
-        del connections.databases["small"]
+def test_sqlite_must_keep_a_write_ahead_log(sqlite: Callable[..., None], journal: str, expected: list[str]) -> None:
+    sqlite(transaction_mode="IMMEDIATE", init_command=f"PRAGMA journal_mode={journal};")
+
+    assert _ids(databases=["small"]) == expected
