@@ -176,12 +176,12 @@ def _new_job(task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any
     options, call = task.options, task.call
     arguments = _bind(task, args, kwargs)
     args_text, kwargs_text = encode_arguments(task.name, args, kwargs, get_settings().max_payload_bytes)
-    tenant = call.tenant or ""
+    running = find_current_job()
+    tenant = call.tenant or (running.tenant if running else "")
     key = lock = None
     if options.unique:
         key = unique_key(task.name, options.unique, arguments.arguments)
         lock = unique_lock(task.name, tenant, key)
-    running = find_current_job()
     job_id = new_id()
     return NewJob(
         id=job_id, task=task.name, queue=resolve_queue(call.queue_name or options.queue, task.name),

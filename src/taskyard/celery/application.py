@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import celery
 from celery import _state
-from celery.utils.time import maybe_iso8601
+from celery.utils.time import maybe_iso8601, maybe_make_aware
 from django.conf import settings as django_settings
 from django.utils import timezone
 from kombu.entity import Exchange, Queue
@@ -21,6 +21,7 @@ from kombu.utils.objects import cached_property
 
 from taskyard.celery import broker, control, registry
 from taskyard.celery.messages import CALL
+from taskyard.celery.results.foreign import subscribe_late
 from taskyard.errors import ConfigurationError
 from taskyard.settings import get_settings
 
@@ -108,8 +109,8 @@ class Celery(celery.Celery):
         drops messages without a word.
         """
         call = {
-            "eta": _moment(options.pop("eta", None)) or _after(options.pop("countdown", None)),
-            "expires": _expiry(options.pop("expires", None)),
+            "eta": _moment(options.pop("eta", None), self.timezone) or _after(options.pop("countdown", None)),
+            "expires": _expiry(options.pop("expires", None), self.timezone),
             "has_reprs": "argsrepr" in options or "kwargsrepr" in options,
             "queue": options.get("queue") if isinstance(options.get("queue"), str) else None,
         }
@@ -135,9 +136,7 @@ class Celery(celery.Celery):
     def _get_backend(self) -> Any:
         backend = super()._get_backend()
         if type(backend).__module__ not in ("taskyard.celery.results.backend", "celery.backends.rpc"):
-            # Redis subscribes to the result when a task is *sent* and so makes .delay() wait for a result server that
-            # is away. It subscribes again in .get(), which is where it matters.
-            backend.on_task_call = _nothing
+            subscribe_late(backend)
         return backend
 
     def _connection(self, url: Any, **kwargs: Any) -> Any:
@@ -158,31 +157,28 @@ def declared_queues(names: Mapping[str, str], default: str) -> list[Queue] | Non
     return [Queue(real, Exchange(real), routing_key=real, alias=name) for name, real in named.items()]
 
 
-def _nothing(producer: Any, task_id: str) -> None:
-    return None
-
-
 def _after(countdown: float | None) -> str | None:
     return (timezone.now() + dt.timedelta(seconds=countdown)).isoformat() if countdown else None
 
 
-def _moment(value: Any) -> str | None:
+def _moment(value: Any, zone: dt.tzinfo) -> str | None:
     if value is None:
         return None
-    moment = maybe_iso8601(value)
-    # Celery reads a naive eta in the app's time zone; UTC unless the project says otherwise.
-    return (moment if moment.tzinfo else timezone.make_aware(moment)).isoformat()
+    # A naive time is read in the app's time zone (CELERY_TIMEZONE), as Celery does.
+    return str(maybe_make_aware(maybe_iso8601(value), zone).isoformat())
 
 
-def _expiry(value: Any) -> str | None:
-    return _after(value) if isinstance(value, (int, float)) and value else _moment(value or None)
+def _expiry(value: Any, zone: dt.tzinfo) -> str | None:
+    return _after(value) if isinstance(value, (int, float)) and value else _moment(value or None, zone)
 
 
 @lru_cache(maxsize=1)
 def ready_made_app() -> Celery:
     """An app for projects without a ``celery.py``: settings ``CELERY_*``, tasks of every installed app."""
-    if not django_settings.configured:
-        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
+    if not django_settings.configured and not os.environ.get("DJANGO_SETTINGS_MODULE"):
+        raise ConfigurationError(
+            ["DJANGO_SETTINGS_MODULE is not set: name your settings, as in DJANGO_SETTINGS_MODULE=mysite.settings"]
+        )
     is_first = _state.default_app is None
     made = Celery("taskyard", set_as_current=is_first)
     if is_first:

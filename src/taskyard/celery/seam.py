@@ -25,7 +25,7 @@ from kombu.exceptions import EncodeError
 from kombu.utils.json import dumps
 
 from taskyard import enqueue
-from taskyard.celery.messages import CALL
+from taskyard.celery.messages import CALL, TENANT
 from taskyard.celery.worker.attempt import current_attempt
 from taskyard.errors import NotJson, PayloadTooLarge
 from taskyard.jobs.ids import job_id, original_id
@@ -42,7 +42,20 @@ if TYPE_CHECKING:
 
 #: Headers that the row's own columns hold, or that are the same for every message.
 _OWN_COLUMNS = frozenset(
-    {"lang", "task", "id", "eta", "expires", "root_id", "parent_id", "timelimit", "origin", "argsrepr", "kwargsrepr"}
+    {
+        TENANT,
+        "lang",
+        "task",
+        "id",
+        "eta",
+        "expires",
+        "root_id",
+        "parent_id",
+        "timelimit",
+        "origin",
+        "argsrepr",
+        "kwargsrepr",
+    }
 )
 _INSERT_THREAD = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="taskyard-insert")
 
@@ -153,7 +166,7 @@ class Seam:
             message=_stored(headers, embed, call, options.get("reply_to") if self._replies_by_queue else None),
             priority=_priority(options.get("priority"), declared), max_attempts=self._max_attempts(headers["task"]),
             expires_at=dt.datetime.fromisoformat(call["expires"]) if call.get("expires") else None,
-            time_limit=hard, soft_time_limit=soft, parent=parent, root=root,
+            time_limit=hard, soft_time_limit=soft, parent=parent, root=root, tenant=_tenant(headers),
             trace=str(headers.get("traceparent") or "")[:64],
         )  # fmt: skip
         if declared is not None:
@@ -282,6 +295,12 @@ def _add_unique(job: NewJob, declared: Task[Any, Any], args: Any, kwargs: Any) -
         bound.apply_defaults()
         job.unique_key = unique_key(declared.name, declared.options.unique, bound.arguments)
         job.unique_lock = unique_lock(declared.name, job.tenant, job.unique_key)
+
+
+def _tenant(headers: Mapping[str, Any]) -> str:
+    """As the caller's header says, else of the attempt that sends it."""
+    attempt = current_attempt()
+    return str(headers.get(TENANT) or (attempt.claim.tenant if attempt else ""))
 
 
 def _family(headers: Mapping[str, Any]) -> tuple[uuid.UUID | None, uuid.UUID]:

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 
 from django.db import transaction
+from django.db.models import Q
 
 from taskyard.jobs.models import Attempt, Canvas, CanvasPart, Job
 from taskyard.jobs.sql import Sql
@@ -84,7 +85,9 @@ class Pruner:
 def _prune_canvases(until: dt.datetime) -> None:
     alias = get_settings().database
     with transaction.atomic(using=alias):
-        old = list(Canvas.objects.using(alias).filter(created_at__lt=until).values_list("id", flat=True)[:BATCH])
+        # An open chord waits for members however long they take; saved groups have no end of their own.
+        done = Canvas.objects.using(alias).filter(Q(size=None) | Q(closed_at__lt=until), created_at__lt=until)
+        old = list(done.values_list("id", flat=True)[:BATCH])
         if old:
             CanvasPart.objects.using(alias).filter(canvas_id__in=old)._raw_delete(alias)
             Canvas.objects.using(alias).filter(id__in=old)._raw_delete(alias)

@@ -97,6 +97,7 @@ class JobBackend(BaseBackend):
     def get_many(self, task_ids: Sequence[str], **options: Any) -> Any:
         """Wait for many results; yields ``(id, meta)`` in the order they end."""
         waiting = list(dict.fromkeys(str(task_id) for task_id in task_ids))
+        _refuse_hopeless_wait(waiting)
         give_up = _deadline(options.get("timeout"))
         wait = _FIRST_WAIT
         while waiting:
@@ -114,7 +115,7 @@ class JobBackend(BaseBackend):
     ) -> dict[str, Any]:  # fmt: skip
         """Poll the row until it is final, often at first."""
         self._ensure_not_eager()
-        _refuse_hopeless_wait(task_id)
+        _refuse_hopeless_wait([task_id])
         give_up, wait = _deadline(timeout), _FIRST_WAIT
         while True:
             meta = self.get_task_meta(task_id)
@@ -265,14 +266,14 @@ def _stored_error(job: Job) -> dict[str, Any]:
     return {"exc_type": name, "exc_module": module or "builtins", "exc_message": [error.get("message", "")]}
 
 
-def _refuse_hopeless_wait(task_id: str) -> None:
+def _refuse_hopeless_wait(task_ids: Sequence[str]) -> None:
     if not connections[get_settings().database].in_atomic_block:
         return
-    row = Job.objects.filter(id=job_id(task_id)).values_list("state", "attempt").first()
     # Nothing tells a row of this open transaction from one another transaction committed, except that a worker has
     # touched the other; waiting inside a transaction for one nobody touched ends well only by luck.
-    if row == ("pending", 0):
-        raise JobNotWaitable(task_id)
+    untouched = Job.objects.filter(id__in=[job_id(one) for one in task_ids], state="pending", attempt=0).first()
+    if untouched is not None:
+        raise JobNotWaitable(untouched.celery_id)
 
 
 def _deadline(timeout: float | None) -> float | None:

@@ -19,10 +19,14 @@ from taskyard.errors import Discard, JobCancelled, JobFenced, Retry, Snooze, Tas
 from taskyard.execution.outcome import Cancelled, Failed, RetryAt, Snoozed, Trouble
 from taskyard.runtime.faults import fault_point
 from taskyard.settings import get_settings
+from taskyard.tasks.retry import RetryPolicy
 from taskyard.tasks.task import Task
 
 #: A task that rejects its message with ``requeue=True`` gets it again after this long, instead of at once for ever.
 REQUEUE_WAIT = dt.timedelta(seconds=1)
+
+#: Attempts of a task that raises ``taskyard.Retry`` without having a policy.
+_ASKED_ATTEMPTS = RetryPolicy().max_retries + 1
 
 
 class TaskReportedFailure(TaskyardError):
@@ -123,7 +127,7 @@ def steer(attempt: Attempt, declared: Task[Any, Any] | None, error: Exception, n
         wait = _retry_wait(declared, error, claim.attempt, claim.max_attempts)
         if wait is None:
             return
-        attempt.verdict = RetryAt(now + wait, describe(error))
+        attempt.verdict = RetryAt(now + wait, describe(error), extends=claim.attempt >= claim.max_attempts)
         raise CeleryRetry(exc=error, when=wait.total_seconds()) from error
     raise Ignore(str(error)) from error
 
@@ -132,9 +136,10 @@ def _retry_wait(
     declared: Task[Any, Any] | None, error: Exception, attempt: int, max_attempts: int
 ) -> dt.timedelta | None:
     if isinstance(error, Retry):
-        left = attempt < max_attempts or declared is None
+        # A task without a policy that asks for a retry by itself gets as many as a policy gives by default.
+        allowed = max_attempts if declared is not None and declared.options.retry.max_retries else _ASKED_ATTEMPTS
         wait = error.after if error.after is not None else _policy_wait(declared, attempt, max_attempts)
-        return wait if left else None
+        return wait if attempt < max(allowed, max_attempts) else None
     if declared is None or attempt >= max_attempts or not declared.options.retry.wants(error):
         return None
     return _policy_wait(declared, attempt, max_attempts)
