@@ -24,3 +24,26 @@ def test_with_another_result_backend_the_rows_states_are_right(project: Project,
             f"print(AsyncResult({good.id!r}, app=get_app()).get(timeout=20))"
         )
         assert answer.strip() == "3"
+
+
+WAIT_FOR_A_GROUP = """
+import sys, threading
+from pathlib import Path
+from celery import group
+from tests.app.tasks import add, hold
+result = group(hold.s(sys.argv[1]), group(add.s(1, 2), hold.s(sys.argv[1]))).apply_async()
+threading.Timer(0.5, Path(sys.argv[1]).touch).start()
+print(result.get(timeout=30))
+"""
+
+
+def test_waiting_for_a_group_on_a_redis_backend_hears_of_members_that_end_meanwhile(
+    project: Project, redis_url: str
+) -> None:
+    project.celery = {"RESULT_BACKEND": redis_url}
+    project.start_worker()
+
+    # No subscription is made when the group is sent, so the wait must make them all.
+    answer = project.run_python(WAIT_FOR_A_GROUP.replace("sys.argv[1]", repr(project.go)))
+
+    assert answer.strip() == "['released', 3, 'released']"
