@@ -46,8 +46,9 @@ class Consumer(celery_consumer.Consumer):
     def quarantine(self, message: Any, why: str) -> None:
         """Log what a message holds, capped, and drop it: a job's row brings its message again if there is one."""
         body = message.body if isinstance(message.body, bytes) else str(message.body).encode(errors="replace")
-        shown = {"headers": repr(message.headers)[:QUARANTINE_BYTES], "body": body[:QUARANTINE_BYTES]}
-        logger.error("Message dropped, %s: %r", why, shown)
+        half = QUARANTINE_BYTES // 2
+        shown = f"headers {message.headers!r:.{half}}, body {body[:half]!r}"
+        logger.error("Message dropped, %.500s: %s", why, shown[:QUARANTINE_BYTES])
         if not message.acknowledged:
             message.ack_log_error(logger, self.connection_errors)
 
@@ -79,7 +80,7 @@ class Consumer(celery_consumer.Consumer):
         """A rolling deploy: another worker may know the task, so the row waits in the table."""
         headers = message.headers or {}
         if MARK in headers and isinstance(headers.get("id"), str):
-            logger.warning("Task %s[%s] is not known here; it goes back", headers.get("task"), headers["id"])
+            logger.warning("Task %.255s[%.255s] is not known here; it goes back", headers.get("task"), headers["id"])
             settler().submit(Unknown(job_id(headers["id"])))
             message.ack_log_error(logger, self.connection_errors)
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping
 from typing import Any
 from weakref import ref
 
@@ -23,6 +25,9 @@ from taskyard.jobs.ids import job_id
 from taskyard.runtime.identity import worker_id
 
 logger = get_logger(__name__)
+
+#: Characters of the longest id a row can hold.
+_MAX_ID = 255
 
 
 class JobRequest(Request):
@@ -135,6 +140,21 @@ def strategy(task: Any, app: Any, consumer: Any) -> Any:
 
 def _read(message: Any, **options: Any) -> JobRequest:
     try:
+        _check(message.headers)
         return JobRequest(message, body=message.body, headers=dict(message.headers), decoded=False, utc=True, **options)
     except Exception as error:  # whatever a forged header holds must not stop the worker
         raise InvalidTaskError(f"{type(error).__name__}: {error}") from error
+
+
+def _check(headers: Mapping[str, Any]) -> None:
+    # What would strike only later: in the pool's timers, where it ends the worker.
+    limits = headers.get("timelimit") or (None, None)
+    if not isinstance(limits, (list, tuple)) or len(limits) != 2 or not all(map(_is_limit, limits)):
+        raise ValueError(f"timelimit is {limits!r:.100}")
+    if not isinstance(headers.get("id"), str) or len(headers["id"]) > _MAX_ID:
+        raise ValueError(f"id is {headers.get('id')!r:.100}")
+
+
+def _is_limit(value: Any) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value is None or (is_number and 0 <= value < threading.TIMEOUT_MAX)
