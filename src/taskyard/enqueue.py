@@ -137,16 +137,16 @@ def write(jobs: Sequence[NewJob], alias: str) -> set[uuid.UUID]:
         for job in jobs:
             if job.id in written:
                 events.job_enqueued.send_robust(Job, job_id=job.id, task=job.task, queue=job.queue, tenant=job.tenant)
-    if door("is_eager")():
-        door("run_eagerly")([job.id for job in jobs if job.id in written], alias)
-    else:
-        wake_after_commit(alias)
+    set_off([job.id for job in jobs if job.id in written], alias)
     return written
 
 
-def wake_after_commit(alias: str) -> None:
-    """See to it that a feeder looks once the current transaction has committed."""
-    transaction.on_commit(_wake_feeder, using=alias)
+def set_off(job_ids: Sequence[uuid.UUID], alias: str) -> None:
+    """See to it that a feeder looks once the current transaction has committed; in eager mode, run the jobs."""
+    if door("is_eager")():
+        door("run_eagerly")(job_ids, alias)
+    else:
+        transaction.on_commit(_wake_feeder, using=alias)
 
 
 def _wake_feeder() -> None:

@@ -242,7 +242,7 @@ def take_over(new: NewJob, alias: str) -> bool:
         **{name: getattr(new, name) for name in fields},
     )  # fmt: skip
     if moved:
-        enqueue.wake_after_commit(alias)
+        enqueue.set_off([new.id], alias)
     return bool(moved)
 
 
