@@ -90,6 +90,9 @@ def _database() -> dict[str, Any]:
         if address is None:
             raise servers.ServerMissing(f"TASKYARD_TEST_DB={kind}, but: {servers.missing()[kind]}")
         entry = {**servers.django_database(address), "NAME": _run_name()}
+        if os.environ.get("TASKYARD_TEST_DB_PORT"):
+            # A test put a pooler before the database: its processes go there, and do without server-side cursors.
+            entry |= {"PORT": os.environ["TASKYARD_TEST_DB_PORT"], "DISABLE_SERVER_SIDE_CURSORS": True}
     return {**entry, "CONN_HEALTH_CHECKS": True, "TEST": {"NAME": entry["NAME"]}}
 
 
