@@ -38,9 +38,10 @@ class RetryPolicy:
 
     def wait(self, retry: int, chance: float) -> dt.timedelta:
         """How long to wait before retry number ``retry`` (1-based); ``chance`` is a random number in [0, 1)."""
-        # 2**40 times any wait is over every cap; the exponent is bounded so that the product cannot overflow.
-        factor: int = 2 ** min(retry - 1, 20)
-        wait = min(self.backoff * factor, self.backoff_max)
+        # Divided rather than multiplied where it matters: the product could be more than a timedelta holds.
+        factor: int = 2 ** min(max(retry, 1) - 1, 60)
+        is_capped = self.backoff > self.backoff_max / factor
+        wait = self.backoff_max if is_capped else min(self.backoff * factor, self.backoff_max)
         share = 0.5 + chance / 2 if self.jitter else 1.0
         return wait * share
 

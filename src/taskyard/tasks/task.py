@@ -225,6 +225,14 @@ def _check(declared: Task[Any, Any]) -> None:
         limit = getattr(options, field)
         if limit is not None and not isinstance(limit, dt.timedelta):
             raise InvalidTask(declared.name, f"{field} must be a timedelta, not {limit!r}")
+    # As they were given: a caller need not heed the types.
+    retry: object = options.retry
+    unique: object = options.unique
+    if not isinstance(retry, RetryPolicy):
+        raise InvalidTask(declared.name, f"retry must be a RetryPolicy, not {retry!r}")
+    if not (unique is None or isinstance(unique, (str, tuple, bool)) or callable(unique)):
+        forms = "a parameter's name, a tuple of names, True or a callable"
+        raise InvalidTask(declared.name, f"unique must be {forms}, not {unique!r}")
     if isinstance(options.unique, (str, tuple)):
         names = (options.unique,) if isinstance(options.unique, str) else options.unique
         missing = [name for name in names if name not in declared.signature.parameters]
