@@ -90,6 +90,8 @@ def test_a_killed_worker_behind_a_pooler_loses_no_job(bouncer: int, project: Pro
 
 
 def test_a_listener_behind_a_pooler_knows_that_it_is_deaf(bouncer: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # This thread's connection stays where it is: it outlives the bouncer.
+    connection.ensure_connection()
     monkeypatch.setitem(connections["default"].settings_dict, "PORT", str(bouncer))
     deaf: list[bool] = []
     stop = threading.Event()
