@@ -40,6 +40,8 @@ class RunningJob:
         #: Taken by a thread that has not said yet what became of it.
         self._in_flight: list[dict[str, Any]] = []
         self._lock = threading.Lock()
+        #: Held by the thread that is writing this job's report.
+        self.writing = threading.Lock()
         self._cancelled = self._fenced = self._watched = False
 
     @property
@@ -106,7 +108,11 @@ class RunningJob:
         self._write(checkpoint=text)
 
     def save_checkpoint(self, value: Any) -> None:
-        """Set :attr:`checkpoint` and wait until it is in the database; raises :class:`JobFenced` if refused."""
+        """Set :attr:`checkpoint` and wait until it is in the database; raises :class:`JobFenced` if refused.
+
+        Where the database cannot take it now (SQLite, while the task itself holds a transaction) it lands with the end
+        of the attempt.
+        """
         self.checkpoint = value
         self._scribe.flush(self)
         self._raise_if_fenced()

@@ -102,6 +102,11 @@ class Scribe:
         connections.close_all()
 
     def _write(self, job: RunningJob) -> None:
+        # One writer at a time: who flushes must not return while another thread still carries the values.
+        with job.writing:
+            self._write_alone(job)
+
+    def _write_alone(self, job: RunningJob) -> None:
         values = job.take_dirty()
         try:
             answer = _report(Sql(get_settings().database), job, values)
