@@ -8,7 +8,7 @@ PIP    := $(PY) -m pip --disable-pip-version-check install --quiet
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-quick verify soak clean
+.PHONY: help demo test check format bench verify clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -39,18 +39,12 @@ format: $(VENV)/.dev  ## Let ruff mend what it can
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(VENV)/.dev  ## The published benchmarks, with stock Celery beside them
-	$(PY) -m bench $(ARGS)
-
-bench-quick: $(VENV)/.dev  ## The same in a few minutes
-	$(PY) -m bench --quick $(ARGS)
+bench: $(VENV)/.dev  ## Measure the layouts of the job table against each other (docs/decisions/0002)
+	$(PY) bench/layout.py $(ARGS)
 
 verify: $(VENV)/.dev  ## Slow promises: extras leave Django alone, the wheel installs and runs
 	$(PY) tools/verify_extras.py
 	$(PY) tools/verify_wheel.py
-
-soak: $(VENV)/.dev  ## Hours under load
-	$(PY) -m bench soak $(ARGS)
 
 clean:  ## Remove environments, caches and build products
 	rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
