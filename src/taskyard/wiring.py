@@ -20,6 +20,7 @@ def connect() -> None:
     open_door("celery_task", _celery_task)
     open_door("route", _route)
     open_door("default_queue", _default_queue)
+    open_door("tell_canvases", _tell_canvases)
     open_door("is_eager", _is_eager)
     open_door("run_eagerly", _run_eagerly)
     serve_shared_tasks()
@@ -41,6 +42,13 @@ def _default_queue() -> str:
     from taskyard.celery import get_app
 
     return get_app().default_queue_name()
+
+
+def _tell_canvases(job_ids: list[Any], reason: str) -> None:
+    from taskyard.celery import get_app
+    from taskyard.celery.results.cancelled import tell_canvases
+
+    tell_canvases(get_app(), job_ids, reason)
 
 
 def _is_eager() -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from django.db import transaction
 
 from taskyard import enqueue, events
+from taskyard.execution import steering
 from taskyard.execution.claim import Claim
 from taskyard.execution.outcome import Cancelled, Failed, Outcome, RetryAt, Snoozed, Succeeded, Trouble, Waiting
 from taskyard.jobs.models import Attempt, Job
@@ -56,8 +57,7 @@ def settle(claim: Claim, outcome: Outcome, now: dt.datetime, effects: Effects | 
             moved = _move(alias, claim, assign, params, weak=False)
             fault_point("settle.moved")
             if moved:
-                _record(alias, claim, outcome, now)
-                _follow(alias, effects, now)
+                _commit_along(alias, claim, outcome, now, effects)
             fault_point("settle.written")
     if not moved:
         logger.warning("attempt %s of job %s is not ours any more; its end was dropped", claim.attempt, claim.id)
@@ -76,11 +76,21 @@ def _move(alias: str, claim: Claim, assign: str, params: list[Any], *, weak: boo
     return Sql(alias).change(claim.id, assign, guard, [*params, claim.token], weak=weak) is not None
 
 
-def _follow(alias: str, effects: Effects, now: dt.datetime) -> None:
+def _commit_along(alias: str, claim: Claim, outcome: Outcome, now: dt.datetime, effects: Effects) -> None:
+    _record(alias, claim, outcome, now)
     if effects.jobs:
         enqueue.write(effects.jobs, alias)
     for step in effects.steps:
         step(alias, now)
+    if isinstance(outcome, (RetryAt, Snoozed)):
+        _heed_cancel(alias, claim, now)
+
+
+def _heed_cancel(alias: str, claim: Claim, now: dt.datetime) -> None:
+    # Asked to stop while it ran: the attempt that would follow does not.
+    asked = Sql(alias).query("SELECT cancel_requested_at FROM taskyard_job WHERE id = %s", [Sql(alias).uuid(claim.id)])
+    if asked[0][0] is not None:
+        steering.cancel([claim.id], now)
 
 
 def _record(alias: str, claim: Claim, outcome: Outcome, now: dt.datetime) -> None:

@@ -13,6 +13,7 @@ from taskyard.jobs.models import Job
 from taskyard.jobs.states import State
 from taskyard.runtime.wakeup import WORK_WRITTEN, wake
 from taskyard.settings import get_settings
+from taskyard.tasks.doors import door
 from taskyard.tasks.unique import unique_lock
 
 _NOT_STARTED = [State.PENDING.value, State.QUEUED.value, State.RETRYING.value, State.WAITING.value]
@@ -28,10 +29,14 @@ def cancel(job_ids: Iterable[uuid.UUID], now: dt.datetime, *, reason: str = "can
     jobs = Job.objects.using(get_settings().database).filter(id__in=list(job_ids))
     error = {"type": "Cancelled", "message": "", "reason": reason}
     with transaction.atomic(using=get_settings().database):
+        # Running ones first: one whose attempt ends meanwhile is found by the second statement, or by its settle.
+        asked = jobs.filter(state=State.RUNNING.value).update(cancel_requested_at=now)
         moved = jobs.filter(state__in=_NOT_STARTED).update(
             state=State.CANCELLED.value, finished_at=now, error=error, unique_lock=None, cancel_requested_at=now
         )
-        return moved + jobs.filter(state=State.RUNNING.value).update(cancel_requested_at=now)
+        stopped = jobs.filter(state=State.CANCELLED.value, cancel_requested_at=now)
+        door("tell_canvases")(list(stopped.values_list("id", flat=True)), reason)
+        return moved + asked
 
 
 def retry(job_ids: Iterable[uuid.UUID], now: dt.datetime) -> int:

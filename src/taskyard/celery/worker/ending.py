@@ -47,6 +47,11 @@ def failed(attempt: Attempt, error: BaseException) -> None:
     attempt.trouble = describe(error)
 
 
+def reason_of(end: Cancelled | Failed) -> str:
+    """Why, in a word or a sentence."""
+    return end.reason if isinstance(end, Cancelled) else end.trouble.message or end.trouble.reason
+
+
 def note(attempt: Attempt, state: str, error: Any) -> None:
     """Take over the error the tracer found, for result backends that are not ours and so told us nothing."""
     if attempt.trouble is None and state in (states.FAILURE, states.RETRY):

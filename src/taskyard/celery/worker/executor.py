@@ -21,6 +21,7 @@ from django.utils import timezone
 from kombu.utils.json import loads
 
 from taskyard import events
+from taskyard.celery.results.cancelled import tell_canvas
 from taskyard.celery.worker import ending
 from taskyard.celery.worker.attempt import Attempt, Phase, attempting
 from taskyard.celery.worker.body import set_aside
@@ -92,22 +93,34 @@ def run(app: Any, owned: Claim, delivery: Delivery) -> Answer:
         # What runs is what was committed, whatever the message said; another worker may know it.
         until = now + dt.timedelta(seconds=5)
         return _end_at_once(owned, Snoozed(until, f"task {owned.task!r} is not known to this worker"))
-    if owned.expires_at is not None and owned.expires_at <= now:
-        return _end_at_once(owned, Cancelled("expired", f"not started by {owned.expires_at.isoformat()}"))
     running = RunningJob(
         owned.id, owned.task, token=owned.token, attempt=owned.attempt, max_attempts=owned.max_attempts,
         root=owned.root, tenant=owned.tenant, checkpoint=owned.checkpoint, counts=owned.counts,
     )  # fmt: skip
     attempt = Attempt(owned, running)
-    if events.job_started.receivers:
-        events.job_started.send_robust(Job, job_id=owned.id, task=owned.task, attempt=owned.attempt)
     with attempting(attempt), entered(running):
-        try:
-            answer = _trace(app, task, attempt, delivery)
-        finally:
-            scribe().forget(running)
+        if owned.expires_at is not None and owned.expires_at <= now:
+            attempt.verdict = Cancelled("expired", f"not started by {owned.expires_at.isoformat()}")
+            answer = _ignored("expired")
+        else:
+            answer = _attempt(app, task, attempt, delivery)
+        if isinstance(attempt.verdict, (Cancelled, Failed)) and owned.message is not None:
+            # The tracer says nothing of a task that was ignored, and a chord would wait for it for ever.
+            _, _, request = restore(owned, delivery)
+            is_failed, reason = isinstance(attempt.verdict, Failed), ending.reason_of(attempt.verdict)
+            tell_canvas(app, attempt.celery_id, request, reason, failed=is_failed)
         _settle(attempt, ending.outcome(attempt, timezone.now()))
     return answer
+
+
+def _attempt(app: Any, task: Any, attempt: Attempt, delivery: Delivery) -> Answer:
+    owned = attempt.claim
+    if events.job_started.receivers:
+        events.job_started.send_robust(Job, job_id=owned.id, task=owned.task, attempt=owned.attempt)
+    try:
+        return _trace(app, task, attempt, delivery)
+    finally:
+        scribe().forget(attempt.running)
 
 
 def _trace(app: Any, task: Any, attempt: Attempt, delivery: Delivery) -> Answer:
