@@ -38,9 +38,7 @@ def broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-def project(
-    tmp_path: Path, transactional_db: None, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[workers.Project]:
+def project(tmp_path: Path, transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[workers.Project]:
     """The test project on the database broker; its processes are gone after the test."""
     with workers.project(tmp_path) as made:
         monkeypatch.setenv("TASKYARD_TEST_HISTORY", str(made.history_file))
