@@ -35,3 +35,11 @@ def test_a_task_without_a_policy_that_asks_for_a_retry_gets_one() -> None:
 
     done = Job.objects.get(id=job.id)
     assert (done.state, done.attempt) == ("succeeded", 2)
+
+
+@override_settings(CELERY_TASK_ALWAYS_EAGER=True)
+def test_a_stored_traceback_begins_at_the_task() -> None:
+    job = tasks.flaky.enqueue(succeed_at=2)
+
+    text = Job.objects.get(id=job.id).attempts.get().traceback
+    assert text.splitlines()[1].strip().startswith("File") and "tests/app/tasks.py" in text.splitlines()[1]

@@ -13,8 +13,8 @@ from taskyard.execution.outcome import Trouble
 #: Longest stored message and traceback, in characters.
 MAX_MESSAGE, MAX_TRACEBACK = 10_000, 50_000
 
-#: The module that calls the task's function.
-_BODY = "taskyard.celery.worker.body"
+#: The modules between Celery's tracer and the task's function.
+_CALLERS = frozenset({"taskyard.celery.worker.body", "taskyard.celery.registry"})
 
 _REASONS: dict[type[BaseException], str] = {
     SoftTimeLimitExceeded: "soft-time-limit",
@@ -43,12 +43,12 @@ def stated(meta: Any) -> Trouble:
 
 def _of_the_task(frames: TracebackType | None) -> TracebackType | None:
     # From the task's own function on; what called it is the same for every job.
-    frame = frames
+    first, frame = frames, frames
     while frame is not None:
-        if frame.tb_frame.f_globals.get("__name__") == _BODY and frame.tb_next is not None:
-            return frame.tb_next
+        if frame.tb_frame.f_globals.get("__name__") in _CALLERS and frame.tb_next is not None:
+            first = frame.tb_next
         frame = frame.tb_next
-    return frames
+    return first
 
 
 def describe(error: BaseException, reason: str = "") -> Trouble:
