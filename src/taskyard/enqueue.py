@@ -13,6 +13,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import models, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from taskyard import events
@@ -69,7 +70,7 @@ def existing_job(new: NewJob, alias: str) -> Job:
     Raises :class:`DuplicateJob` if the task says so.
     """
     while True:
-        job: Job | None = Job.objects.using(alias).filter(unique_lock=new.unique_lock).first()
+        job: Job | None = Job.objects.using(alias).filter(Q(unique_lock=new.unique_lock) | Q(id=new.id)).first()
         if job is not None:
             job.created = False
             task = registry.find(new.task)
@@ -131,6 +132,9 @@ def _new_jobs(
 def write(jobs: Sequence[NewJob], alias: str) -> set[uuid.UUID]:
     """Insert rows in the caller's transaction and see to it that they are fed after its commit; the new ids."""
     written = newjob.insert(Sql(alias), jobs)
+    awaited = [job for job in jobs if job.id not in written and job.unique_lock and _is_awaited(job)]
+    if awaited:
+        written |= _refuse_aloud(awaited, alias)
     if not written:
         return written
     if events.job_enqueued.receivers:
@@ -138,6 +142,25 @@ def write(jobs: Sequence[NewJob], alias: str) -> set[uuid.UUID]:
             if job.id in written:
                 events.job_enqueued.send_robust(Job, job_id=job.id, task=job.task, queue=job.queue, tenant=job.tenant)
     set_off([job.id for job in jobs if job.id in written], alias)
+    return written
+
+
+def _is_awaited(job: NewJob) -> bool:
+    """Whether a canvas waits for this very job: one that is merely not written would keep it waiting for ever."""
+    message = json.loads(job.message) if job.message else {}
+    return bool(message.get("embed") or message.get("headers", {}).get("group"))
+
+
+def _refuse_aloud(jobs: Sequence[NewJob], alias: str) -> set[uuid.UUID]:
+    error = json.dumps(
+        {"type": "Cancelled", "message": "its unique key is held", "reason": "duplicate"}
+    )
+    ended = [
+        dataclasses.replace(job, unique_lock=None, state="cancelled", finished_at=job.created_at, error=error)
+        for job in jobs
+    ]
+    written = newjob.insert(Sql(alias), ended)
+    door("tell_canvases")(list(written), "duplicate")
     return written
 
 

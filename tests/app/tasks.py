@@ -99,6 +99,8 @@ def steer(how: str) -> str:
         raise Retry("once more", after=dt.timedelta(milliseconds=20))
     if how == "discard":
         raise Discard("not worth it")
+    if how == "fail-once" and current_job().attempt == 1:
+        raise ValueError("once")
     if how == "snooze" and current_job().attempt == 1:
         raise Snooze(dt.timedelta(milliseconds=50))
     return how

@@ -352,6 +352,16 @@ class Clock:
         return self.seconds
 
 
+def watched(rescuer: Rescuer, clock: Clock, seconds: float) -> int:
+    """Let the rescuer look every second or so for that long, as its loop does; how many jobs it gave back."""
+    looks = max(1, round(seconds))
+    rescued = 0
+    for _ in range(looks):
+        clock.seconds += seconds / looks
+        rescued += rescuer.run_once(NOW)
+    return rescued
+
+
 def running(worker: uuid.UUID, **values: Any) -> Any:
     return start(put(NOW, state="queued", **values), NOW, worker)
 
@@ -364,11 +374,9 @@ def test_a_silent_workers_jobs_are_given_back_after_the_whole_limit_without_losi
     clock = Clock()
     rescuer = Rescuer(clock)
     assert rescuer.run_once(NOW) == 0
-    clock.seconds += 19.9
-    assert rescuer.run_once(NOW) == 0
-    clock.seconds += 0.1
+    assert watched(rescuer, clock, 19.9) == 0
 
-    assert rescuer.run_once(NOW) == 1
+    assert watched(rescuer, clock, 0.1) == 1
 
     job = Job.objects.get(id=claim.id)
     assert (job.state, job.attempt, job.max_attempts, job.lane) == ("retrying", 1, 2, 1)
@@ -386,8 +394,7 @@ def test_an_attempt_that_was_rescued_cannot_settle_its_job() -> None:
     clock = Clock()
     rescuer = Rescuer(clock)
     rescuer.run_once(NOW)
-    clock.seconds += 20
-    assert rescuer.run_once(NOW) == 1
+    assert watched(rescuer, clock, 20) == 1
 
     assert not settle(claim, Succeeded('"late"'), NOW)
     assert not settle(claim, Failed(Trouble("Late")), NOW)
@@ -404,12 +411,10 @@ def test_a_beat_starts_the_limit_anew_and_clocks_of_hosts_do_not_matter() -> Non
     clock = Clock()
     rescuer = Rescuer(clock)
     for _ in range(5):
-        rescuer.run_once(NOW)
-        clock.seconds += 19
+        assert watched(rescuer, clock, 19) == 0
         beat.run_once(NOW - dt.timedelta(days=400))
         assert rescuer.run_once(NOW) == 0
-    clock.seconds += 20
-    assert rescuer.run_once(NOW) == 1
+    assert watched(rescuer, clock, 20) == 1
 
 
 def test_a_rescuer_that_was_cut_off_starts_watching_anew() -> None:
@@ -417,15 +422,13 @@ def test_a_rescuer_that_was_cut_off_starts_watching_anew() -> None:
     clock = Clock()
     rescuer = Rescuer(clock)
     rescuer.run_once(NOW)
-    clock.seconds += 500
+    assert watched(rescuer, clock, 15) == 0
 
     rescuer.interrupted()
 
     assert rescuer.run_once(NOW) == 0
-    clock.seconds += 19
-    assert rescuer.run_once(NOW) == 0
-    clock.seconds += 1
-    assert rescuer.run_once(NOW) == 1
+    assert watched(rescuer, clock, 19) == 0
+    assert watched(rescuer, clock, 1) == 1
 
 
 def test_a_killed_worker_is_never_the_jobs_fault() -> None:
@@ -436,8 +439,7 @@ def test_a_killed_worker_is_never_the_jobs_fault() -> None:
         Job.objects.update(state="queued")
         start(job, NOW, uuid.uuid4())
         rescuer.run_once(NOW)
-        clock.seconds += 20
-        assert rescuer.run_once(NOW) == 1
+        assert watched(rescuer, clock, 20) == 1
         job.refresh_from_db()
         assert (job.state, job.attempt, job.max_attempts, job.crashes) == ("retrying", n, n + 1, 0)
 

@@ -192,9 +192,10 @@ def _failing() -> Callable[[], object]:
 
 
 def _rescuing() -> Callable[[], object]:
-    clock = iter([0.0, 100.0])
-    rescuer = Rescuer(lambda: next(clock))
-    rescuer.run_once(NOW)
+    clock = iter(range(100))
+    rescuer = Rescuer(lambda: float(next(clock)))
+    for _ in range(20):
+        rescuer.run_once(NOW)
     return lambda: rescuer.run_once(NOW)
 
 

@@ -83,7 +83,6 @@ SAME: dict[str, tuple[Callable[[], Any], Callable[[], Any], bool]] = {
     "by delay": (lambda: once.delay("k"), lambda: once.delay("k"), True),
     "by delay and enqueue": (lambda: once.enqueue("k"), lambda: once.delay(key="k"), True),
     "by enqueue_many": (lambda: once.enqueue("k"), lambda: enqueue_many(once, [{"key": "k"}]), True),
-    "in a chain": (lambda: once.enqueue("k"), lambda: (once.s("k") | once.si("m")).apply_async(), True),
 }  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from kombu.utils.json import dumps
 from taskyard import enqueue
 from taskyard.celery.messages import CALL, TENANT
 from taskyard.celery.worker.attempt import current_attempt
-from taskyard.errors import NotJson, PayloadTooLarge
+from taskyard.errors import NotJson, PayloadTooLarge, TaskyardError
 from taskyard.jobs.ids import job_id, original_id
 from taskyard.jobs.models import Job
 from taskyard.jobs.newjob import NewJob
@@ -115,6 +115,12 @@ class RowProducer:
         if self.seam.is_tracked(headers["task"], options.get("declare")):
             self._sent.append(self.seam.read(body, headers, call, options))
             return
+        attempt = current_attempt()
+        if attempt is not None and attempt.is_replacing:
+            raise TaskyardError(
+                f"Task {attempt.claim.task!r} cannot be replaced by {headers['task']!r}, which is not tracked: nothing "
+                "would ever end its job. Declare that task without tracked=False."
+            )
         headers |= {"eta": call.get("eta"), "expires": call.get("expires")}
         self._publish_really(body, options)
 

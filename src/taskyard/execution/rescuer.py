@@ -21,6 +21,10 @@ from taskyard.settings import get_settings
 logger = logging.getLogger(__name__)
 
 
+#: A rescuer that did not look for longer than this (or half the limit) was not watching throughout.
+_LONGEST_GAP_SECONDS = 2.5
+
+
 @dataclasses.dataclass(slots=True)
 class _Sight:
     beats: int
@@ -40,6 +44,7 @@ class Rescuer:
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.monotonic = monotonic
         self._sights: dict[uuid.UUID, _Sight] = {}
+        self._looked_at = monotonic()
 
     def run_once(self, now: dt.datetime) -> int:
         """Look at every worker; how many jobs were given back."""
@@ -66,6 +71,10 @@ class Rescuer:
 
     def _silent(self, beats: dict[uuid.UUID, int], limit: dt.timedelta) -> list[uuid.UUID]:
         clock = self.monotonic()
+        if clock - self._looked_at > max(limit.total_seconds() / 2, _LONGEST_GAP_SECONDS):
+            # This process was stopped, or its database did not answer: the silence may be its own.
+            self._sights.clear()
+        self._looked_at = clock
         self._sights = {worker: sight for worker, sight in self._sights.items() if worker in beats}
         for worker, count in beats.items():
             sight = self._sights.get(worker)

@@ -79,11 +79,19 @@ def _move(alias: str, claim: Claim, assign: str, params: list[Any], *, weak: boo
 def _commit_along(alias: str, claim: Claim, outcome: Outcome, now: dt.datetime, effects: Effects) -> None:
     _record(alias, claim, outcome, now)
     if effects.jobs:
+        if claim.attempt > 1:
+            _remove_placeholders(alias, effects.jobs)
         enqueue.write(effects.jobs, alias)
     for step in effects.steps:
         step(alias, now)
     if isinstance(outcome, (RetryAt, Snoozed)):
         _heed_cancel(alias, claim, now)
+
+
+def _remove_placeholders(alias: str, jobs: Sequence[NewJob]) -> None:
+    # Steps that an earlier, failed attempt recorded as never to run; this one succeeded, so they run after all.
+    ids = [job.id for job in jobs]
+    Job.objects.using(alias).filter(id__in=ids, state="failed", attempt=0)._raw_delete(alias)
 
 
 def _heed_cancel(alias: str, claim: Claim, now: dt.datetime) -> None:

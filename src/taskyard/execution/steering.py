@@ -29,6 +29,8 @@ def cancel(job_ids: Iterable[uuid.UUID], now: dt.datetime, *, reason: str = "can
     jobs = Job.objects.using(get_settings().database).filter(id__in=list(job_ids))
     error = {"type": "Cancelled", "message": "", "reason": reason}
     with transaction.atomic(using=get_settings().database):
+        # Locked first: a job that is being claimed is either still to be cancelled or already to be asked.
+        list(jobs.order_by("id").select_for_update().values_list("id", flat=True))
         # Running ones first: one whose attempt ends meanwhile is found by the second statement, or by its settle.
         asked = jobs.filter(state=State.RUNNING.value).update(cancel_requested_at=now)
         moved = jobs.filter(state__in=_NOT_STARTED).update(
@@ -42,11 +44,14 @@ def cancel(job_ids: Iterable[uuid.UUID], now: dt.datetime, *, reason: str = "can
 def retry(job_ids: Iterable[uuid.UUID], now: dt.datetime) -> int:
     """Bring failed or cancelled jobs back, with one more attempt allowed each; how many came back.
 
-    A job whose unique key is held by another unfinished job stays where it is.
+    A job whose unique key is held by another unfinished job stays where it is; so does the later step of a chain that
+    never ran, because its arguments would come from the step before: retry that one.
     """
     alias = get_settings().database
     moved = 0
     for job in Job.objects.using(alias).filter(id__in=list(job_ids), state__in=_ENDED):
+        if job.attempt == 0 and (job.error or {}).get("reason") == "upstream":
+            continue
         lock = unique_lock(job.task, job.tenant, job.unique_key) if job.unique_key is not None else None
         try:
             with transaction.atomic(using=alias):

@@ -70,6 +70,8 @@ class Feeder:
         self._workers: list[tuple[set[str], int]] = []
         #: Queues with more due work than this turn had room for.
         self._backlog: set[str] = set()
+        #: Queues whose last batch was refused: they come last, or one that cannot be published starves the others.
+        self._refusing: set[str] = set()
         self._paused: set[str] = set()
         self._workers_at: dt.datetime | None = None
         self._next_due: dt.datetime | None = None
@@ -121,9 +123,12 @@ class Feeder:
 
     def _by_urgency(self, queues: set[str], settings: Settings) -> list[str]:
         place, unknown = _urgency(settings), _Lane()
-        return sorted(
-            queues, key=lambda queue: (place.get(queue, len(place)), self._lanes.get(queue, unknown).fed_at, queue)
-        )
+
+        def rank(queue: str) -> tuple[bool, int, dt.datetime, str]:
+            fed_at = self._lanes.get(queue, unknown).fed_at
+            return queue in self._refusing, place.get(queue, len(place)), fed_at, queue
+
+        return sorted(queues, key=rank)
 
     def _occupied(self) -> set[str]:
         return {queue for queue, lane in self._lanes.items() if lane.queued}
@@ -203,7 +208,9 @@ class Feeder:
         refused = [] if self.publisher.rows_are_messages else self.publisher.publish(batch)
         if refused:
             put_back(sql, refused)
+            self._refusing.add(batch[0].queue)
             raise PublishFailed(f"{len(refused)} of {len(batch)} messages were not confirmed; they stay in the table")
+        self._refusing.discard(batch[0].queue)
         if self.publisher.rows_are_messages:
             wake(WORK_QUEUED)
         self.publisher.announce(batch)
@@ -224,7 +231,9 @@ class Feeder:
         gone = {out.id for out, _, _ in batch} - {out.id for out in refused}
         for job_id in gone:
             # What becomes of it is not ours to know: handed over is where our record ends.
-            sql.change(job_id, "state = 'succeeded', finished_at = %s", "state = 'queued'", [sql.time(now)])
+            sql.change(
+                job_id, "state = 'succeeded', finished_at = %s, unique_lock = NULL", "state = 'queued'", [sql.time(now)]
+            )
         return len(gone)
 
 

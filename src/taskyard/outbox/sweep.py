@@ -55,12 +55,13 @@ class Sweep:
         if not batch:
             return 0
         logger.info("publishing %d overdue messages of queue %s again", len(batch), queue)
-        for out in batch:
-            sql.change(
-                out.id, "published_at = %s, publishes = publishes + 1", "state = 'queued'", [sql.time(now)], weak=True
-            )
         # Refused ones stay queued and overdue: the next sweep takes them again.
-        return len(batch) - len(self.publisher.publish(batch))
+        refused = {out.id for out in self.publisher.publish(batch)}
+        for out in batch:
+            if out.id not in refused:
+                again = "published_at = %s, publishes = publishes + 1"
+                sql.change(out.id, again, "state = 'queued'", [sql.time(now)], weak=True)
+        return len(batch) - len(refused)
 
 
 def _is_overdue(

@@ -103,10 +103,12 @@ class Part:
 def open_chord(app: Any, header_result_args: Any, body: Any) -> None:
     """Remember a chord in the caller's transaction, before its members are written."""
     header = header_result_args if isinstance(header_result_args, GroupResult) else app.GroupResult(*header_result_args)
-    Canvas.objects.using(get_settings().database).create(
+    canvas = Canvas(
         id=header.id, size=body.get("chord_size") or len(header.results), body=json.loads(dumps(dict(body))),
         members=json.loads(dumps(header.as_tuple())), created_at=timezone.now(),
     )  # fmt: skip
+    # It may exist: a chain step that opens a chord runs again if its worker died before its end was written.
+    Canvas.objects.using(get_settings().database).bulk_create([canvas], ignore_conflicts=True)
 
 
 def grow(canvas_id: str) -> None:

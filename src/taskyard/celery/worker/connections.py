@@ -49,6 +49,13 @@ def _is_stale(connection: object, *, ask: bool) -> bool:
     return False
 
 
+def discard_left_open() -> None:
+    """Close what a task left in a transaction opened by hand: nothing written there would ever be committed."""
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None and not connection.in_atomic_block and not connection.get_autocommit():
+            connection.close()
+
+
 def reset_broken() -> None:
     """Close what failed, so that the next statement opens a new connection."""
     for connection in connections.all(initialized_only=True):

@@ -25,7 +25,7 @@ from taskyard.celery.results.cancelled import tell_canvas
 from taskyard.celery.worker import ending
 from taskyard.celery.worker.attempt import Attempt, Phase, attempting
 from taskyard.celery.worker.body import set_aside
-from taskyard.celery.worker.connections import keep_healthy, reset_broken
+from taskyard.celery.worker.connections import discard_left_open, keep_healthy, reset_broken
 from taskyard.execution.claim import Claim, claim, find_claim
 from taskyard.execution.outcome import Cancelled, Failed, Outcome, Snoozed
 from taskyard.execution.settle import Effects, settle
@@ -66,7 +66,7 @@ def execute(delivery: Delivery, app: Any = None) -> Answer:
     owned = _claim(delivery, release_lock=unique_until == "start")
     if owned is None:
         logger.info("message of job %s dropped: it is not waiting to be run", delivery.job_id)
-        return _ignored("not claimed")
+        return ignored("not claimed")
     fault_point("job.claimed")
     try:
         return run(app, owned, delivery)
@@ -76,13 +76,20 @@ def execute(delivery: Delivery, app: Any = None) -> Answer:
 
 def _claim(delivery: Delivery, *, release_lock: bool) -> Claim | None:
     arguments = (uuid.UUID(delivery.job_id), delivery.token, uuid.UUID(delivery.worker))
-    try:
-        return claim(*arguments, timezone.now(), release_lock=release_lock)
-    except (OperationalError, InterfaceError):
-        # A connection that went stale between two jobs. Its claim may have committed all the same: then it is ours.
-        reset_broken()
-        owned = claim(*arguments, timezone.now(), release_lock=release_lock)
-        return owned or find_claim(arguments[0], delivery.token)
+    wait, is_sure = 0.05, True
+    while True:
+        try:
+            owned = claim(*arguments, timezone.now(), release_lock=release_lock)
+            # After an error the claim may have committed all the same: then it is ours.
+            return owned if is_sure or owned else find_claim(arguments[0], delivery.token)
+        except (OperationalError, InterfaceError) as error:
+            if wait > _LONGEST_WAIT_SECONDS:
+                raise
+            logger.warning("the claim of job %s waits for the database: %s", delivery.job_id, error)
+            is_sure = False
+            reset_broken()
+            threading.Event().wait(wait)
+            wait *= 2
 
 
 def run(app: Any, owned: Claim, delivery: Delivery) -> Answer:
@@ -101,7 +108,7 @@ def run(app: Any, owned: Claim, delivery: Delivery) -> Answer:
     with attempting(attempt), entered(running):
         if owned.expires_at is not None and owned.expires_at <= now:
             attempt.verdict = Cancelled("expired", f"not started by {owned.expires_at.isoformat()}")
-            answer = _ignored("expired")
+            answer = ignored("expired")
         else:
             answer = _attempt(app, task, attempt, delivery)
         if isinstance(attempt.verdict, (Cancelled, Failed)) and owned.message is not None:
@@ -135,11 +142,11 @@ def _trace(app: Any, task: Any, attempt: Attempt, delivery: Delivery) -> Answer:
     except Reject as error:
         # Raised by an on_success or after_return handler, after the body.
         set_aside(attempt, error, timezone.now())
-        return _ignored("settled")
+        return ignored("settled")
     if info:
         ending.note(attempt, info.state, info.retval)
     if attempt.verdict is not None and not _is_celery_retry(info):
-        return _ignored("settled")
+        return ignored("settled")
     return (1, result, runtime or 0.0) if info else (0, text, runtime)
 
 
@@ -173,6 +180,7 @@ def _settle(attempt: Attempt, outcome: Outcome) -> bool:
     attempt.phase = Phase.SETTLING
     while True:
         effects = ending.effects(attempt, outcome)
+        discard_left_open()
         try:
             return settle(attempt.claim, outcome, timezone.now(), effects)
         except SoftTimeLimitExceeded as error:
@@ -194,10 +202,11 @@ def _settle(attempt: Attempt, outcome: Outcome) -> bool:
 
 def _end_at_once(owned: Claim, outcome: Outcome) -> Answer:
     settle(owned, outcome, timezone.now(), Effects())
-    return _ignored("settled")
+    return ignored("settled")
 
 
-def _ignored(why: str) -> Answer:
+def ignored(why: str) -> Answer:
+    """What the pool is told of a message whose job needs nothing more from Celery."""
     return 1, _einfo(Ignore(why)), 0.0
 
 

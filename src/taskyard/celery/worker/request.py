@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Mapping
 from typing import Any
 from weakref import ref
@@ -18,7 +19,7 @@ from celery.worker.state import task_ready, task_reserved
 from celery.worker.strategy import default as celery_strategy
 
 from taskyard.celery.messages import MARK
-from taskyard.celery.worker.executor import Delivery, execute
+from taskyard.celery.worker.executor import Answer, Delivery, execute, ignored
 from taskyard.celery.worker.settler import Death, settler
 from taskyard.execution.claim import new_token
 from taskyard.jobs.ids import job_id
@@ -50,8 +51,10 @@ class JobRequest(Request):
             str(self.job_id), self._type, self.token, str(worker_id()), self._hostname,
             {k: v for k, v in self._delivery_info.items() if k != "priority"},
         )  # fmt: skip
+        # Only the prefork pool tells this process what becomes of an error that leaves the executor.
+        run = execute if type(pool).__module__ == "celery.concurrency.prefork" else execute_here
         result = pool.apply_async(
-            execute, args=(delivery,), accept_callback=self.on_accepted, timeout_callback=self.on_timeout,
+            run, args=(delivery,), accept_callback=self.on_accepted, timeout_callback=self.on_timeout,
             callback=self.on_success, error_callback=self.on_failure, soft_timeout=soft, timeout=hard,
             correlation_id=self.id,
         )  # fmt: skip
@@ -100,6 +103,17 @@ class JobRequest(Request):
         """Kill the child that runs it; its job is cancelled."""
         if not self._is_dead:
             super().terminate(pool, signal or TERM_SIGNAME)
+
+
+def execute_here(delivery: Delivery) -> Answer:
+    """:func:`execute` for pools inside this process: what could not be claimed or settled goes to the settler."""
+    try:
+        return execute(delivery)
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        settler().submit(Death(uuid.UUID(delivery.job_id), delivery.token, None, error, is_released=False))
+        return ignored("left to the settler")
 
 
 def _limits(request: JobRequest) -> tuple[float | None, float | None]:

@@ -19,7 +19,7 @@ from typing import Any
 from billiard.exceptions import TimeLimitExceeded
 from celery.app.task import Context
 from celery.exceptions import Terminated
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
 from django.utils import timezone
 
 from taskyard.celery.worker import ending
@@ -104,12 +104,27 @@ class Settler(threading.Thread):
         while True:
             try:
                 return handle(item)
-            except (DatabaseError, InterfaceError) as error:
+            except (OperationalError, InterfaceError) as error:
                 logger.warning("the end of job %s waits for the database: %s", item.job_id, error)
                 with contextlib.suppress(DatabaseError, InterfaceError):
                     connections[get_settings().database].close()
+            except Exception as error:
+                logger.exception("the end of job %s cannot be written as it was meant", item.job_id)
+                give_up(item, error)
+                return None
             threading.Event().wait(wait)
             wait = min(wait * 2, 5.0)
+
+
+def give_up(item: Death | Unknown | Foreign, error: Exception) -> None:
+    """What cannot be settled as meant must not hold up what comes after it."""
+    if isinstance(item, Foreign):
+        item.done()
+    elif isinstance(item, Death):
+        with contextlib.suppress(DatabaseError, InterfaceError):
+            owned = find_claim(item.job_id, item.token)
+            if owned is not None:
+                settle(owned, Failed(describe(error, ending.UNSETTLEABLE)), timezone.now())
 
 
 def handle(item: Death | Unknown | Foreign) -> None:
@@ -179,7 +194,9 @@ def is_gone(pid: int) -> bool:
         return True
     stat = pathlib.Path(f"/proc/{pid}/stat")
     with contextlib.suppress(OSError, IndexError):
-        return stat.read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+        state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+        # Another parent: the number was given to somebody else meanwhile.
+        return state in ("Z", "X") or parent != str(os.getpid())
     return False
 
 
