@@ -250,7 +250,7 @@ HOT: dict[str, Act] = {
     "claiming and settling": (_claiming, {KEY}),
     "failing": (_failing, {KEY}),
     "rescuing": (_rescuing, {*OUT, KEY}),
-    "meeting a unique holder": (_meeting_a_unique_holder, {"taskyard_job_lock"}),
+    "meeting a unique holder": (_meeting_a_unique_holder, {"taskyard_job_lock", KEY}),
     "asking for a subject": (_asking_for_a_subject, {"taskyard_job_subject"}),
     "pruning": (_pruning, {"taskyard_job_finished", KEY}),
 }
