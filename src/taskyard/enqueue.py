@@ -152,9 +152,7 @@ def _is_awaited(job: NewJob) -> bool:
 
 
 def _refuse_aloud(jobs: Sequence[NewJob], alias: str) -> set[uuid.UUID]:
-    error = json.dumps(
-        {"type": "Cancelled", "message": "its unique key is held", "reason": "duplicate"}
-    )
+    error = json.dumps({"type": "Cancelled", "message": "its unique key is held", "reason": "duplicate"})
     ended = [
         dataclasses.replace(job, unique_lock=None, state="cancelled", finished_at=job.created_at, error=error)
         for job in jobs
