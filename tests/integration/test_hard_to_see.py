@@ -1,7 +1,10 @@
 """Situations that need two things to happen at once, each told as it would go wrong."""
 
+import datetime as dt
 import os
 import uuid
+from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 from celery import chain, chord
@@ -10,13 +13,22 @@ from django.db import connection
 from django.test import override_settings
 from django.utils import timezone
 
+from taskyard.celery import get_app
 from taskyard.celery.results import chords
+from taskyard.celery.worker import request
 from taskyard.celery.worker.connections import discard_left_open
-from taskyard.celery.worker.settler import is_gone
+from taskyard.celery.worker.executor import Delivery
+from taskyard.celery.worker.settler import Death, Foreign, Settler, Unknown, is_gone
+from taskyard.errors import PublishFailed
 from taskyard.execution import steering
 from taskyard.execution.rescuer import Rescuer
+from taskyard.jobs.sql import Sql
 from taskyard.models import Canvas, Job, Worker
+from taskyard.outbox.feeder import Feeder
+from taskyard.outbox.outgoing import Outgoing
+from taskyard.outbox.sweep import Sweep
 from tests.app import tasks
+from tests.integration.shelf import Shelf, put
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -110,3 +122,65 @@ def test_a_duplicate_of_a_unique_task_in_a_chain_ends_the_chain_for_all_to_see()
     assert Job.objects.filter(unique_key="held").active().count() == 1
     assert Job.objects.get(id=result.parent.id).state == "cancelled"
     assert Job.objects.get(id=result.id).error["reason"] == "upstream"
+
+
+@override_settings(TASKYARD={"HANDOVER": ["elsewhere"]})
+def test_a_job_that_was_handed_over_gives_its_unique_key_free() -> None:
+    tasks.once.using(queue_name="elsewhere").enqueue(key="k")
+    Feeder(uuid.uuid4(), Shelf()).run_once(timezone.now())
+
+    assert tasks.once.using(queue_name="elsewhere").enqueue(key="k").created
+
+
+def test_a_queue_that_cannot_be_published_does_not_starve_the_others() -> None:
+    class Picky(Shelf):
+        def publish(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
+            return batch if batch[0].queue == "a" else super().publish(batch)
+
+    shelf = Picky()
+    feeder = Feeder(uuid.uuid4(), shelf)
+    now = timezone.now()
+    put(now, queue="a")
+    other = put(now, queue="b")
+    with pytest.raises(PublishFailed):
+        feeder.run_once(now)
+    with pytest.raises(PublishFailed):
+        feeder.run_once(now)
+
+    assert shelf.ids() == [other.id]
+
+
+def test_an_overdue_job_that_was_refused_again_stays_overdue() -> None:
+    now = timezone.now()
+    job = put(now, state="queued", publishes=1, published_at=now - dt.timedelta(seconds=60))
+
+    assert Sweep(Shelf(refuses=1)).run(Sql("default"), "celery", now, everything=False, has_idle_slots=True) == 0
+
+    job.refresh_from_db()
+    assert (job.publishes, job.published_at) == (1, now - dt.timedelta(seconds=60))
+
+
+def test_a_message_that_cannot_become_a_job_does_not_end_the_settler() -> None:
+    given_up: list[str] = []
+    settler = Settler()
+    settler.submit(
+        Foreign(get_app(), "no task's body", {"id": "x", "task": "t"}, "celery", lambda: given_up.append("x"))
+    )
+    settler.submit(Unknown(uuid.uuid4()))
+    settler.start()
+    settler.finish(timeout=20.0)
+
+    assert given_up == ["x"]
+    assert not settler.is_alive()
+    assert settler.work.empty()
+
+
+def test_what_leaves_the_executor_in_a_threads_pool_reaches_the_settler(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Death] = []
+    monkeypatch.setattr(request, "settler", lambda: SimpleNamespace(submit=told.append))
+    delivery = Delivery(str(uuid.uuid4()), "app.nothing", 7, "not a worker's id", "host", {})
+
+    failed, _, _ = request.execute_here(delivery)
+
+    assert failed
+    assert [(str(death.job_id), death.token, death.pid) for death in told] == [(delivery.job_id, 7, None)]
