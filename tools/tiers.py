@@ -24,7 +24,7 @@ BUDGET_SECONDS = {
     "unit": 10,
     "integration": 120,
     "acceptance": 480,
-    "faults": 300,
+    "faults": 330,
     "upgrade": 60,
 }
 #: A run is stopped at this many times its budget: it hangs.

@@ -74,14 +74,13 @@ def test_killed_mains_groups_and_children_lose_no_job_and_run_none_twice_at_once
 
 
 @pytest.mark.slow
-def test_with_default_settings_recovery_takes_less_than_thirty_seconds(project: Project, redis_url: str) -> None:
-    project.broker_url = redis_url
-    lost, gone = _kill_a_main_a_group_and_a_child(project)
+def test_with_default_settings_recovery_takes_less_than_thirty_seconds(project_on: Project) -> None:
+    lost, gone = _kill_a_main_a_group_and_a_child(project_on)
     killed_at = time.monotonic()
-    project.release()
+    project_on.release()
     wait_until_idle(60)
     assert time.monotonic() - killed_at < 30
-    _assert_each_ended_once(project, lost, gone)
+    _assert_each_ended_once(project_on, lost, gone)
 
 
 def test_a_feeder_killed_between_commit_and_publish_loses_nothing(project_on: Project, tmp_path: Path) -> None:
