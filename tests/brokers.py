@@ -11,7 +11,7 @@ from kombu.exceptions import ChannelError
 from taskyard.celery.broker import URL, register
 from taskyard.celery.broker.poller import poller_for
 from taskyard.celery.messages import outgoing_columns, outgoing_from_row, thin_message
-from taskyard.jobs.sql import Sql
+from taskyard.jobs.rows.sql import Sql
 from tests.workers import Project
 
 

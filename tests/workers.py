@@ -62,6 +62,8 @@ class Project:
     celery: dict[str, Any] = field(default_factory=dict)
     workers: list[WorkerProcess] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
+    #: Whether a worker that starts spends a second on asking others what was revoked; rows say it anyway.
+    mingles: bool = False
 
     @property
     def history_file(self) -> Path:
@@ -92,6 +94,8 @@ class Project:
         given = list(arguments)
         if not any(word.startswith("-c") for word in given):
             given += ["-c", "2"]
+        if not self.mingles:
+            given.append("--without-mingle")
         command = [sys.executable, "-m", "celery", "-A", "taskyard", "worker", "-l", "info",
                    "-n", f"w{len(self.workers)}-{self.folder.name}@%h", *given]  # fmt: skip
         with log.open("wb") as out:
@@ -119,7 +123,9 @@ class Project:
         """Words of every line the tasks wrote: time, pid, words."""
         if not self.history_file.exists():
             return []
-        return [line.split() for line in self.history_file.read_text().splitlines()]
+        # Whoever reads while another process writes may see the beginning of a line.
+        whole, _, _ = self.history_file.read_text().rpartition("\n")
+        return [line.split() for line in whole.splitlines()]
 
     def overlaps(self) -> list[str]:
         """Jobs of which two attempts ran at the same time, told from starts, ends and the deaths of processes."""

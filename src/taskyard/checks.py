@@ -17,6 +17,7 @@ TAG = "taskyard"
 def register() -> None:
     """Called by ``TaskyardConfig.ready()``."""
     checks.register(check_settings, TAG)
+    checks.register(check_content_types, TAG)
     checks.register(check_sqlite_transactions, TAG)
     checks.register(check_sqlite_journal, TAG, checks.Tags.database)
 
@@ -28,6 +29,26 @@ def check_settings(app_configs: object, **_: object) -> list[checks.CheckMessage
     except ConfigurationError as error:
         return [checks.Error(f"TASKYARD: {problem}", id="taskyard.E001") for problem in error.problems]
     return []
+
+
+def check_content_types(app_configs: object, **_: object) -> list[checks.CheckMessage]:
+    """E002: a pickle in a message runs any code; a worker that would accept one does not start."""
+    from taskyard.celery import get_app
+    from taskyard.celery.worker.quarantine import PICKLE
+
+    try:
+        accepted = PICKLE & set(get_app().conf.accept_content or ())
+    except ConfigurationError:
+        return []
+    if not accepted:
+        return []
+    return [
+        checks.Error(
+            "Workers would accept pickle: who can write to the broker could run any code.",
+            hint="Remove 'pickle' from CELERY_ACCEPT_CONTENT. Arguments and results are JSON.",
+            id="taskyard.E002",
+        )
+    ]
 
 
 def check_sqlite_transactions(app_configs: object, **_: object) -> list[checks.CheckMessage]:

@@ -8,6 +8,7 @@ import inspect
 import itertools
 import json
 import uuid
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,23 +18,34 @@ from django.db.models import Q
 from django.utils import timezone
 
 from taskyard import events
-from taskyard.errors import ConfigurationError, DuplicateJob, PayloadError, TaskyardError, UnknownQueue
-from taskyard.jobs import newjob
+from taskyard.errors import (
+    ConfigurationError,
+    DuplicateJob,
+    InvalidName,
+    InvalidTask,
+    PayloadError,
+    TaskyardError,
+    UnknownQueue,
+)
 from taskyard.jobs.current import find_current_job
-from taskyard.jobs.ids import new_id
+from taskyard.jobs.ids import new_id, new_id_texts
 from taskyard.jobs.models import Job
-from taskyard.jobs.newjob import NewJob
-from taskyard.jobs.sql import Sql
+from taskyard.jobs.rows import copying, newjob
+from taskyard.jobs.rows.copying import Copied
+from taskyard.jobs.rows.newjob import NewJob
+from taskyard.jobs.rows.sql import Sql
 from taskyard.runtime.wakeup import WORK_WRITTEN, wake
 from taskyard.settings import get_settings
 from taskyard.tasks import registry
 from taskyard.tasks.doors import door
 from taskyard.tasks.payload import encode_arguments
 from taskyard.tasks.task import CallOptions, Task
-from taskyard.tasks.unique import unique_key, unique_lock
+from taskyard.tasks.unique import names_only, unique_key, unique_lock
 
 #: Rows of one INSERT of ``enqueue_many``.
 CHUNK = min(500, newjob.MAX_ROWS)
+#: Rows of one COPY of ``enqueue_many``, where the database has that.
+COPY_CHUNK = 5_000
 
 _PLASTIC = 0.6180339887498949
 
@@ -98,35 +110,79 @@ def enqueue_many(
     so that two concurrent calls with the same keys wait for each other instead of deadlocking within a chunk.
     """
     alias = control_alias(task.call.database)
-    rejected: list[Rejected] = []
-    created = total = 0
+    many = _Many(task, timezone.now(), spread)
     with transaction.atomic(using=alias):
-        for chunk in _chunks(_new_jobs(task, calls, spread, rejected)):
-            chunk.sort(key=lambda job: job.unique_lock or "")
-            created += len(write(chunk, alias))
-            total += len(chunk)
-    return EnqueueReport(created, total - created, tuple(rejected))
+        if copying.can_copy(Sql(alias)) and not events.job_enqueued.receivers and not door("is_eager")():
+            created = _copy(many, calls, alias)
+        else:
+            created = _insert(many, calls, alias)
+    return EnqueueReport(created, many.total - created, tuple(many.rejected))
 
 
-def _chunks(jobs: Iterator[NewJob]) -> Iterator[list[NewJob]]:
-    while chunk := list(itertools.islice(jobs, CHUNK)):
+class _Many:
+    """The calls of one ``enqueue_many``: what is the same in all of them is made once."""
+
+    def __init__(self, task: Task[Any, Any], now: dt.datetime, spread: dt.timedelta | None) -> None:
+        self.task, self.spread = task, spread
+        self.template = _template(task, now)
+        self.limit = get_settings().max_payload_bytes
+        self.rejected: list[Rejected] = []
+        #: Calls looked at, and those of them that could be written.
+        self.seen = self.total = 0
+
+    def rows(self, calls: Sequence[Mapping[str, Any]]) -> Iterator[Copied]:
+        """The row of each call that can be written; the others are noted."""
+        for job_id, kwargs in zip(new_id_texts(len(calls)), calls, strict=True):
+            index = self.seen
+            self.seen += 1
+            try:
+                payload, key, lock = _payload(self.task, (), kwargs, self.template.tenant, self.limit)
+            except (PayloadError, InvalidName, TypeError) as error:
+                self.rejected.append(Rejected(index, str(error)))
+                continue
+            available_at = self.template.available_at
+            if self.spread:
+                # Multiples of the golden ratio fill the window evenly however many come (Weyl's equidistribution).
+                available_at += self.spread * ((index * _PLASTIC) % 1.0)
+            self.total += 1
+            yield Copied(job_id, payload[1], available_at, key, lock)
+
+
+def _copy(many: _Many, calls: Iterable[Mapping[str, Any]], alias: str) -> int:
+    copier = copying.Copier(Sql(alias), many.template, is_unique=bool(many.task.options.unique))
+    # The calls of a chunk are all taken before anything is written, and a key of the project's own making is made
+    # then too: both may ask the same connection.
+    is_quiet = not callable(many.task.options.unique)
+    chunks, created = _chunks(iter(calls), COPY_CHUNK), 0
+    chunk = next(chunks, None)
+    rows = list(many.rows(chunk or []))
+    while chunk is not None:
+        chunk = next(chunks, None)
+        upcoming: list[Copied] = []
+        coming = map(upcoming.append, many.rows(chunk or []))
+        created += copier.write(rows, meanwhile=coming if is_quiet else iter(())) if rows else 0
+        deque(coming, maxlen=0)
+        rows = upcoming
+    if created:
+        transaction.on_commit(_wake_feeder, using=alias)
+    return created
+
+
+def _insert(many: _Many, calls: Iterable[Mapping[str, Any]], alias: str) -> int:
+    created = 0
+    for chunk in _chunks(iter(calls), CHUNK):
+        new = [copying.as_new_job(many.template, row) for row in sorted(many.rows(chunk), key=_by_lock)]
+        created += len(write(new, alias)) if new else 0
+    return created
+
+
+def _by_lock(row: Copied) -> str:
+    return row.unique_lock or ""
+
+
+def _chunks(calls: Iterator[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:
+    while chunk := list(itertools.islice(calls, size)):
         yield chunk
-
-
-def _new_jobs(
-    task: Task[Any, Any], calls: Iterable[Mapping[str, Any]], spread: dt.timedelta | None, rejected: list[Rejected]
-) -> Iterator[NewJob]:
-    now = timezone.now()
-    for index, kwargs in enumerate(calls):
-        try:
-            job = _new_job(task, (), kwargs, now)
-        except (PayloadError, TypeError) as error:
-            rejected.append(Rejected(index, str(error)))
-            continue
-        if spread:
-            # Multiples of the golden ratio fill the window evenly however many come (Weyl's equidistribution).
-            job.available_at += spread * ((index * _PLASTIC) % 1.0)
-        yield job
 
 
 def write(jobs: Sequence[NewJob], alias: str) -> set[uuid.UUID]:
@@ -194,26 +250,48 @@ def resolve_queue(name: str | None, task: str) -> str:
 
 
 def _new_job(task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], now: dt.datetime) -> NewJob:
+    new = _template(task, now)
+    (new.args, new.kwargs), new.unique_key, new.unique_lock = _payload(
+        task, args, kwargs, new.tenant, get_settings().max_payload_bytes
+    )
+    new.root = new.root or new.id
+    return new
+
+
+def _template(task: Task[Any, Any], now: dt.datetime) -> NewJob:
+    """The row of a call, but for its arguments."""
     options, call = task.options, task.call
-    arguments = _bind(task, args, kwargs)
-    args_text, kwargs_text = encode_arguments(task.name, args, kwargs, get_settings().max_payload_bytes)
+    if not options.tracked:
+        raise InvalidTask(task.name, "it is declared tracked=False and has no jobs: call .delay() or .apply_async()")
     running = find_current_job()
-    tenant = call.tenant or (running.tenant if running else "")
-    key = lock = None
-    if options.unique:
-        key = unique_key(task.name, options.unique, arguments.arguments)
-        lock = unique_lock(task.name, tenant, key)
-    job_id = new_id()
-    return NewJob(
-        id=job_id, task=task.name, queue=resolve_queue(call.queue_name or options.queue, task.name),
-        created_at=now, available_at=run_time(call.run_after, now), args=args_text, kwargs=kwargs_text, tenant=tenant,
+    new = NewJob(
+        id=new_id(), task=task.name, queue=resolve_queue(call.queue_name or options.queue, task.name),
+        created_at=now, available_at=run_time(call.run_after, now),
+        tenant=call.tenant or (running.tenant if running else ""),
         priority=options.priority if call.priority is None else call.priority,
         max_attempts=options.retry.max_retries + 1,
         soft_time_limit=seconds(options.soft_time_limit), time_limit=seconds(options.time_limit),
-        unique_key=key, unique_lock=lock,
-        parent=running.id if running else None, root=running.root if running else job_id,
+        parent=running.id if running else None, root=running.root if running else None,
         **_about(call),
     )  # fmt: skip
+    newjob.refuse_odd_names(new)
+    return new
+
+
+def _payload(
+    task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], tenant: str, limit_bytes: int
+) -> tuple[tuple[str, str], str | None, str | None]:
+    """Arguments as JSON texts, the unique key and its lock; raises for what the task does not take."""
+    unique = task.options.unique
+    given = kwargs
+    if args or not task.accepts(kwargs) or not names_only(unique, kwargs):
+        given = _bind(task, args, kwargs).arguments
+    texts = encode_arguments(task.name, args, kwargs, limit_bytes)
+    if not unique:
+        return texts, None, None
+    key = unique_key(task.name, unique, given)
+    newjob.refuse_odd_key(key)
+    return texts, key, unique_lock(task.name, tenant, key)
 
 
 def _bind(task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:

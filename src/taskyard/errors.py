@@ -83,6 +83,17 @@ class PayloadTooLarge(PayloadError, ValueError):
         )
 
 
+class InvalidName(PayloadError):
+    """A name or an id that not every database, log and broker can carry."""
+
+    def __init__(self, what: str, value: str, limit: int) -> None:
+        self.what, self.value, self.limit = what, value, limit
+        super().__init__(
+            f"{what} {value!r:.100} cannot be stored: at most {limit:,} characters, without NUL and lone surrogates; "
+            "names of tasks, queues and tenants, and task ids, without control characters either."
+        )
+
+
 class DuplicateJob(TaskyardError):
     """An unfinished job with the same unique key exists (``on_duplicate="raise"``)."""
 

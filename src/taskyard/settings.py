@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import difflib
+import hmac
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, get_type_hints
@@ -22,6 +23,33 @@ DEFAULT_RETENTION: Mapping[str, dt.timedelta | None] = {
     "cancelled": 30 * _DAY,
     "failed": 90 * _DAY,
 }
+
+
+#: Shorter keys can be found by trying.
+SIGNING_KEY_BYTES = 32
+
+
+class SigningKey:
+    """A secret that shows its id instead of itself, wherever it is printed."""
+
+    __slots__ = ("id", "secret")
+
+    def __init__(self, secret: bytes) -> None:
+        self.secret = secret
+        #: Names the key in messages and logs; tells nothing about it.
+        self.id = hmac.digest(secret, b"taskyard key id", "sha256").hex()[:12]
+
+    def __repr__(self) -> str:
+        return f"<SigningKey {self.id}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SigningKey) and hmac.compare_digest(self.secret, other.secret)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a signing key is not pickled")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,6 +74,9 @@ class Settings:
     shutdown_grace: dt.timedelta = dt.timedelta(seconds=25)
     #: Close database connections after each job, as Celery does; the default keeps healthy ones.
     close_connections: bool = False
+    #: Prepare the statements of each job once per connection (PostgreSQL); not behind a pooler in transaction mode.
+    #: PgBouncer is recognised by itself: False is for a pooler that is not.
+    prepared_statements: bool = True
     #: A returned ``{"success": False}`` marks the job failed.
     fail_on_success_false: bool = True
     #: A worker writes its heartbeat this often.
@@ -64,6 +95,8 @@ class Settings:
     republish_after: dt.timedelta = dt.timedelta(seconds=10)
     #: Jobs running longer than this are acknowledged early: the row carries them, not the broker.
     acknowledge_after: dt.timedelta = dt.timedelta(seconds=60)
+    #: A worker with idle slots that received nothing for this long, though its jobs stand queued, connects anew.
+    reconnect_after: dt.timedelta = dt.timedelta(seconds=20)
     #: Progress of one job is written at most this often.
     progress_interval: dt.timedelta = dt.timedelta(milliseconds=500)
     #: Longest pause between two looks for due work where no notification arrives.
@@ -72,6 +105,8 @@ class Settings:
     agents: bool = True
     #: Run task messages that no row stands behind, from programs without Taskyard.
     adopt_foreign: bool = False
+    #: Keys that sign messages (32 bytes or more each), or a callable that returns them: the first signs, all verify.
+    signing_keys: tuple[SigningKey, ...] = ()
 
 
 def _near(name: str, known: list[str]) -> str:
@@ -125,7 +160,20 @@ def _as_str(value: Any) -> str:
     return value
 
 
-_BY_NAME = {"queues": _as_queues, "retention": _as_retention, "handover": _as_names}
+def _as_signing_keys(value: Any) -> tuple[SigningKey, ...]:
+    keys = value() if callable(value) else value
+    keys = () if keys is None else keys
+    if not isinstance(keys, (list, tuple)) or not all(isinstance(key, (str, bytes)) for key in keys):
+        raise TypeError("a list of strings, a callable that returns one, or None")
+    secrets = [key.encode() if isinstance(key, str) else key for key in keys]
+    if any(len(secret) < SIGNING_KEY_BYTES for secret in secrets):
+        raise TypeError(f"keys of {SIGNING_KEY_BYTES} bytes or more, for example secrets.token_urlsafe(32)")
+    return tuple(SigningKey(secret) for secret in secrets)
+
+
+#: Settings whose values are never repeated in an error.
+_SECRET = frozenset({"signing_keys"})
+_BY_NAME = {"signing_keys": _as_signing_keys, "queues": _as_queues, "retention": _as_retention, "handover": _as_names}
 _BY_TYPE = {int: _as_positive_int, dt.timedelta: _as_duration, bool: _as_bool, str: _as_str}
 
 
@@ -144,7 +192,8 @@ def parse(raw: Mapping[str, Any], databases: Mapping[str, Any]) -> Settings:
         try:
             values[name] = convert(value)
         except TypeError as wanted:
-            problems.append(f"{key} must be {wanted}; it is {value!r}.")
+            given = "something else (not shown)" if name in _SECRET else repr(value)
+            problems.append(f"{key} must be {wanted}; it is {given}.")
     if values.get("database", "default") not in databases:
         problems.append(f"DATABASE names {values.get('database', 'default')!r}, which DATABASES does not define.")
     if problems:
@@ -157,7 +206,7 @@ def get_settings() -> Settings:
     """The settings in force; raises :class:`ConfigurationError` if they cannot work."""
     raw = getattr(django_settings, "TASKYARD", {})
     if not isinstance(raw, Mapping):
-        raise ConfigurationError([f"TASKYARD must be a dict; it is {raw!r}."])
+        raise ConfigurationError([f"TASKYARD must be a dict; it is a {type(raw).__name__}."])
     return parse(raw, django_settings.DATABASES)
 
 

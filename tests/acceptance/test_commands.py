@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -143,18 +144,32 @@ class Shop:
 
 @pytest.fixture
 def unmigrated(tmp_path: Path) -> Shop:
-    (tmp_path / "shop").mkdir()
+    return made_in(tmp_path)
+
+
+def made_in(folder: Path) -> Shop:
+    (folder / "shop").mkdir()
     files = {"settings.py": SETTINGS, "manage.py": MANAGE, "shop/__init__.py": "", "shop/tasks.py": TASKS,
              "shop/urls.py": "urlpatterns = []\n"}  # fmt: skip
     for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    return Shop(tmp_path)
+        (folder / name).write_text(text)
+    return Shop(folder)
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database, to copy."""
+    shop = made_in(tmp_path_factory.mktemp("migrated"))
+    done = shop.run("migrate", "-v0", program=("manage.py",))
+    assert done.returncode == 0, done.stderr
+    with closing(sqlite3.connect(shop.folder / "db.sqlite3")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return shop.folder / "db.sqlite3"
 
 
 @pytest.fixture
-def shop(unmigrated: Shop) -> Shop:
-    done = unmigrated.run("migrate", "-v0", program=("manage.py",))
-    assert done.returncode == 0, done.stderr
+def shop(unmigrated: Shop, migrated: Path) -> Shop:
+    shutil.copy(migrated, unmigrated.folder)
     return unmigrated
 
 
@@ -327,7 +342,7 @@ def test_a_paused_queue_is_held_back_until_it_is_resumed(shop: Shop) -> None:
             wait_until(lambda: shop.state(job) != "pending", 3, "nothing")
         assert shop.json("queues", "list")[0]["paused_at"]
         assert shop.run("queues", "resume", "celery").returncode == 0
-        wait_until(lambda: shop.state(job) == "succeeded", 10, "the job to run")
+        wait_until(lambda: shop.state(job) == "succeeded", 30, "the job to run")
     assert shop.run("queues", "resume", "celery").returncode == 1
 
 
@@ -346,9 +361,9 @@ def test_the_scheduler_says_when_it_is_ready_and_ends_with_code_0(shop: Shop) ->
     shop.enqueue("add.enqueue(1, 2)")
     with shop.running("scheduler") as scheduler:
         wait_until(lambda: "scheduler ready: feeder, rescuer, pruner" in shop.log("scheduler"), 20, "the ready line")
-        wait_until(lambda: shop.json("jobs", "list", "--state", "queued"), 10, "the feeder to feed")
+        wait_until(lambda: shop.json("jobs", "list", "--state", "queued"), 30, "the feeder to feed")
         scheduler.terminate()
-        assert scheduler.wait(15) == 0
+        assert scheduler.wait(30) == 0
     assert shop.log("scheduler").count("\n") == 2
 
 

@@ -22,11 +22,11 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
-    """Files to index, two of them in an encoding that is not UTF-8."""
+    """Files to index, large enough to be found at work on one; two of them in an encoding that is not UTF-8."""
     folder = tmp_path / "texts"
     folder.mkdir()
     for number in range(120):
-        (folder / f"{number:03}.txt").write_text("mouse and cat\n" * (number + 1) * 50)
+        (folder / f"{number:03}.txt").write_text("mouse and cat\n" * (number + 1) * 200)
     for name in ("latin", "greek"):
         (folder / f"{name}.txt").write_bytes(b"caf\xe9 \xff")
     return folder
@@ -55,7 +55,7 @@ def test_the_check_survives_a_killed_worker_and_prints_one_json_object(
     assert (verdict["enqueued"], verdict["succeeded"], verdict["failed"]) == (123, 121, 2)
     assert (verdict["lost"], verdict["duplicated"]) == (0, 0)
     # Both bad files, and at least one job the kill interrupted.
-    assert verdict["retried"] >= 3
+    assert verdict["retried"] >= 3, done.stderr
     assert "kill -9" in done.stderr
     assert projects(environment) == []
 

@@ -110,14 +110,14 @@ def test_children_do_not_outlive_their_parent(project: Project) -> None:
 
     worker.kill_main()
 
-    wait_until(lambda: not any(is_alive(pid) for pid in children), 10, "the children are gone")
+    wait_until(lambda: not any(is_alive(pid) for pid in children), 30, "the children are gone")
 
 
 def test_a_replaced_child_does_not_outlive_its_parent_either(project: Project) -> None:
     worker = project.start_worker("-c", "1")
     first = run_one()["pid"]
     os.kill(first, signal.SIGKILL)
-    wait_until(lambda: not is_alive(first), 10, "the first child is gone")
+    wait_until(lambda: not is_alive(first), 30, "the first child is gone")
     job = tasks.hold.enqueue(path=project.go)
     wait_for_state(job.id, "running")
     wait_until(lambda: any(words[2:4] == ["start", str(job.id)] for words in project.history()), 30, "it has begun")
@@ -126,4 +126,4 @@ def test_a_replaced_child_does_not_outlive_its_parent_either(project: Project) -
 
     worker.kill_main()
 
-    wait_until(lambda: not is_alive(child), 10, "the replaced child is gone")
+    wait_until(lambda: not is_alive(child), 30, "the replaced child is gone")

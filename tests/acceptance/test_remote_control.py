@@ -20,7 +20,8 @@ from tests.workers import Project, wait_for_state, wait_until_idle
 
 @pytest.fixture
 def outsider(project_on: Project) -> Iterator[celery.Celery]:
-    """An app on the same broker, as monitoring tools make one."""
+    """An app on the same broker, as monitoring tools make one; the workers greet each other as they do by default."""
+    project_on.mingles = True
     register()
     app = celery.Celery("outsider", broker=project_on.broker_url or URL, set_as_current=False)
     app.conf.broker_connection_retry_on_startup = True

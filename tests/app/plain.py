@@ -1,13 +1,15 @@
 """Tasks as a project on plain Celery has them: nothing of Taskyard is imported here."""
 
 import os
+import signal
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from celery import chord, group, shared_task
 from celery.exceptions import Ignore, Reject
-from django.db import transaction
+from django.db import connection, transaction
 
 from .models import Note
 
@@ -23,6 +25,32 @@ def wait_for(path: str, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not Path(path).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+@shared_task(bind=True, acks_late=True)
+def quick(self: Any, n: int, how: str = "", path: str = "") -> int:
+    """A job of a millisecond, unless it is told to wait, or to kill its process in its first attempt."""
+    remember_line("start", self.request.id, self.request.retries, "quick")
+    if how == "wait":
+        wait_for(path)
+    if how == "die" and not Path(path).exists():
+        Path(path).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    remember_line("end", self.request.id, self.request.retries, "quick")
+    return n
+
+
+@shared_task
+def drops_connection(n: int) -> int:
+    """The server ends the connection that the worker is about to use, where there is a server."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            (pid,) = cursor.fetchone()
+        other = connection.copy("other")
+        with closing(other), other.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    return n
 
 
 @shared_task

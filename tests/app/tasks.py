@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,43 @@ def die_first(attempts: int = 1) -> int:
         return attempt
 
 
+_kept: list[bytes] = []
+
+
+@task
+def allocate(megabytes: int) -> int:
+    """Needs that much memory, all of it touched."""
+    with recorded("allocate"):
+        return len(b"x" * (megabytes * 1024 * 1024))
+
+
+@task
+def leaks(megabytes: int) -> int:
+    """Keeps that much memory, and tells in which process."""
+    with recorded("leaks"):
+        _kept.append(b"x" * (megabytes * 1024 * 1024))
+        return os.getpid()
+
+
+@task(time_limit=dt.timedelta(seconds=1))
+def hangs_in_c() -> None:
+    """Never gives the interpreter back."""
+    re.match("(a+)+$", "a" * 64 + "b")
+
+
+@task
+def follows(text: str) -> None:
+    history("follows", text)
+
+
+@task
+def commits_with_a_follower(text: str) -> None:
+    """An effect and a job that follows it, in one transaction."""
+    with transaction.atomic():
+        Note.objects.create(text=text)
+        follows.enqueue(text=text)
+
+
 @task
 def with_checkpoint(path: str) -> Any:
     job = current_job()
@@ -265,6 +303,18 @@ def batch_generate_letters(name: str) -> str:
 
 
 @task
+def say_for(word: str) -> str:
+    """Tells for whom it runs, and with what."""
+    with recorded(f"say_for {word}"):
+        return f"{word} for {current_job().tenant}"
+
+
+@task(tracked=False)
+def say_untracked(word: str) -> None:
+    history("untracked", word)
+
+
+@task
 def trace_line(name: str) -> None:
     history("trace", name)
 
@@ -289,3 +339,62 @@ def who(path: str = "") -> dict[str, Any]:
         "job": before,
         "later": str(current_job().id),
     }
+
+
+# -- several in one message --------------------------------------------------------------------------------------------
+
+
+@task(pack=True)
+def tiny(value: Any = None) -> Any:
+    with recorded("tiny"):
+        return value
+
+
+@task(pack=True, retry=POLICY)
+def tiny_steered(how: str, path: str = "") -> str:
+    """Many of it share a message; one of them does something else."""
+    job = current_job()
+    with recorded(f"tiny_steered {how}"):
+        is_first = job.attempt == 1
+        if path and (how == "wait" or is_first):
+            wait_for_file(path)
+        if how == "die" or (how == "die-once" and is_first):
+            os.kill(os.getpid(), 9)
+        if how == "fail" or (how == "fail-once" and is_first):
+            raise ValueError(how)
+        if how == "progress":
+            job.progress(3, 4, "three")
+        if how == "checkpoint":
+            job.save_checkpoint({"page": 1})
+        if how == "follow":
+            commits_with_a_follower("from a pack")
+        if how == "cut":
+            # What an administrator does, or a failover: the connection this process has is gone.
+            _end_own_connection()
+        if how == "broken-transaction":
+            connection.set_autocommit(False)
+            Note.objects.create(text="never committed")
+        if how == "note":
+            Note.objects.create(text="written")
+        return how
+
+
+def _end_own_connection() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        pid = cursor.fetchone()[0]
+    other = connection.copy()
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
+    other.close()
+
+
+@task(pack=True, unique="key", unique_until="start")
+def tiny_once_until_start(key: str) -> str:
+    return key
+
+
+@task(tracked=False)
+def hold_untracked(path: str) -> None:
+    history("untracked", "begins")
+    wait_for_file(path)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,9 @@ from django.db import connections
 from django.test import override_settings
 
 from taskyard import checks
+from taskyard.celery import get_app
+from taskyard.celery.worker.consumer import Consumer
+from taskyard.errors import ConfigurationError
 from taskyard.settings import get_settings
 
 
@@ -58,3 +62,18 @@ def test_sqlite_must_keep_a_write_ahead_log(sqlite: Callable[..., None], journal
     sqlite(transaction_mode="IMMEDIATE", init_command=f"PRAGMA journal_mode={journal};")
 
     assert _ids(databases=["small"]) == expected
+
+
+@pytest.mark.django_db
+def test_pickle_is_an_error_and_no_worker_starts_with_it() -> None:
+    app = get_app()
+    accepted = app.conf.accept_content
+    assert "taskyard.E002" not in _ids()
+    try:
+        for name in ("pickle", "application/x-python-serialize"):
+            app.conf.accept_content = ["json", name]
+            assert "taskyard.E002" in _ids()
+            with pytest.raises(ConfigurationError, match="would accept pickle"):
+                Consumer(None, app=app, hostname="w@host", controller=SimpleNamespace(use_eventloop=False))
+    finally:
+        app.conf.accept_content = accepted

@@ -179,8 +179,9 @@ def test_a_simple_queue_puts_gets_counts_and_clears(connect: Any) -> None:
         simple.get(timeout=0.2)
     simple.put("gone")
     simple.close()
-    wait_until(lambda: len(simple) == 1, 5, "the message to be back in the queue")
-    assert simple.clear() == 1
+    # It may be on its way back from the consumer that has just left.
+    wait_until(lambda: simple.clear() == 1, 30, "the message to be back in the queue, and to be cleared")
+    assert len(simple) == 0
 
 
 def test_bytes_and_awkward_text_survive(connect: Any) -> None:
@@ -283,7 +284,7 @@ def test_two_consumers_share_a_queue_without_a_duplicate(connect: Any) -> None:
 
     wait_until(turn, 30, "60 messages")
     assert sorted(seen) == list(range(60))
-    wait_until(lambda: not Message.objects.exists(), 5, "the acknowledgements")
+    wait_until(lambda: not Message.objects.exists(), 30, "the acknowledgements")
 
 
 def test_what_is_in_hand_is_released_when_the_connection_closes(connect: Any) -> None:
@@ -306,7 +307,7 @@ def test_a_rejected_message_is_gone_and_a_requeued_one_comes_back(connect: Any) 
     assert reader.until(3)[2] == "again"
     assert reader.messages[2].headers["x-delivery-count"] == 1
     reader.messages[2].ack()
-    wait_until(lambda: not Message.objects.exists(), 5, "both to be gone")
+    wait_until(lambda: not Message.objects.exists(), 30, "both to be gone")
 
 
 def test_a_slow_consumer_keeps_its_message_beyond_the_lease(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,7 +316,7 @@ def test_a_slow_consumer_keeps_its_message_beyond_the_lease(connect: Any, monkey
     reader = Reader(connect(), queue("slow"))
     reader.until(1)
     first = Message.objects.get().taken_until
-    wait_until(lambda: Message.objects.get().taken_until > first + dt.timedelta(seconds=1), 10, "renewals")
+    wait_until(lambda: Message.objects.get().taken_until > first + dt.timedelta(seconds=1), 30, "renewals")
     assert Message.objects.get().deliveries == 1
     assert reader.nothing_more(0.1)
 
@@ -333,7 +334,7 @@ def test_a_forked_child_does_not_give_back_what_its_parent_has(connect: Any) -> 
     assert reader.nothing_more()
     assert Message.objects.get().deliveries == 1
     reader.messages[0].ack()
-    wait_until(lambda: not Message.objects.exists(), 5, "the acknowledgement")
+    wait_until(lambda: not Message.objects.exists(), 30, "the acknowledgement")
 
 
 def test_a_channel_dropped_without_a_close_gives_back_what_it_had(connect: Any) -> None:
@@ -382,7 +383,7 @@ def test_expired_messages_are_neither_delivered_nor_kept(connect: Any) -> None:
     kombu.Producer(conn.default_channel).publish("late too", routing_key="ttl", declare=[limited])
     kombu.Producer(connect().default_channel).publish("from another process", routing_key="ttl")
     assert Message.objects.count() == 4
-    wait_until(lambda: not Store("default").size("short") + Store("default").size("ttl"), 5, "the times to run out")
+    wait_until(lambda: not Store("default").size("short") + Store("default").size("ttl"), 30, "the times to run out")
     assert Reader(connect(), queue("short"), limited).nothing_more(0.3)
     Store("default").sweep()
     assert list(Message.objects.values_list("queue", flat=True)) == ["ttl-unlimited"]
@@ -395,7 +396,7 @@ def test_the_queue_of_a_dead_consumer_is_collected_with_its_messages(connect: An
     producer = kombu.Producer(conn.default_channel, exchange)
     producer.publish("x", routing_key="dead")
     producer.publish("y", routing_key="ever")
-    wait_until(lambda: Bindings("default").sweep() == 1, 5, "the dead queue to be swept")
+    wait_until(lambda: Bindings("default").sweep() == 1, 30, "the dead queue to be swept")
     assert list(Message.objects.values_list("queue", flat=True)) == ["for.ever"]
     assert set(Binding.objects.values_list("queue", flat=True)) == {"for.ever"}
 
@@ -404,9 +405,9 @@ def test_a_live_consumer_keeps_its_temporary_queue_even_if_somebody_deletes_it(c
     exchange = kombu.Exchange("alive", type="fanout")
     reader = Reader(connect(), kombu.Queue("alive.0", exchange, expires=0.6, auto_delete=True))
     first = Binding.objects.get(exchange="alive").expires_at
-    wait_until(lambda: Binding.objects.get(exchange="alive").expires_at > first, 5, "a renewal")
+    wait_until(lambda: Binding.objects.get(exchange="alive").expires_at > first, 30, "a renewal")
     Binding.objects.all().delete()
-    wait_until(lambda: Binding.objects.filter(exchange="alive").exists(), 5, "the binding to be back")
+    wait_until(lambda: Binding.objects.filter(exchange="alive").exists(), 30, "the binding to be back")
     kombu.Producer(connect().default_channel, exchange).publish("still here")
     assert reader.until(1) == ["still here"]
 
@@ -433,7 +434,7 @@ def queued_job(name: str = "jobs", **fields: Any) -> Job:
 def test_a_queued_job_is_delivered_as_a_thin_message_and_not_twice(connect: Any) -> None:
     job = queued_job(args=[1, 2], priority=7)
     first, second = Reader(connect(), queue("jobs")), Reader(connect(), queue("jobs"))
-    wait_until(lambda: first._drain() + second._drain() == 1, 10, "the job")
+    wait_until(lambda: first._drain() + second._drain() == 1, 30, "the job")
     (message,) = first.messages + second.messages
     assert message.headers["id"] == str(job.id) and message.headers["task"] == "app.do"
     assert message.payload[0] == [], "arguments come with the claim"
@@ -508,7 +509,7 @@ def test_an_unreadable_message_is_dropped_and_the_next_one_comes(connect: Any) -
         Message.objects.create(queue="bad", payload=payload, created_at=now)
     send(connect(), "bad", "good")
     assert Reader(connect(), queue("bad"), no_ack=True).until(1) == ["good"]
-    wait_until(lambda: not Message.objects.exists(), 5, "the unreadable ones to be gone")
+    wait_until(lambda: not Message.objects.exists(), 30, "the unreadable ones to be gone")
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL can end a session from another one")
@@ -521,7 +522,7 @@ def test_the_poller_survives_the_end_of_its_session(connect: Any) -> None:
         send(connect(), "cut", n)
     assert sorted(map(str, reader.until(3))) == ["0", "1", "before"]
     reader.messages[0].ack()
-    wait_until(lambda: Message.objects.count() == 2, 5, "an acknowledgement over the new session")
+    wait_until(lambda: Message.objects.count() == 2, 30, "an acknowledgement over the new session")
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL can end a session from another one")
@@ -536,7 +537,7 @@ def test_a_sender_survives_the_end_of_its_session(connect: Any) -> None:
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="notifications are PostgreSQL's")
 def test_notifications_are_listened_to(connect: Any) -> None:
     reader = Reader(connect(), queue("heard"))
-    wait_until(lambda: isinstance(poller_for("default")._watch, Notifications), 5, "the poller to listen")
+    wait_until(lambda: isinstance(poller_for("default")._watch, Notifications), 30, "the poller to listen")
     send(connect(), "heard", "x")
     assert reader.until(1) == ["x"]
 
@@ -659,7 +660,7 @@ def test_tasks_of_a_plain_app_run_and_remote_control_works(plain: Plain) -> None
     assert control.ping(timeout=10, limit=1) == [{"w0@test": {"ok": "pong"}}]
     queues = control.inspect(timeout=10, limit=1).active_queues()
     assert [entry["name"] for entry in queues["w0@test"]] == ["celery"]
-    wait_until(lambda: not Message.objects.filter(queue="celery").exists(), 5, "the acknowledgements")
+    wait_until(lambda: not Message.objects.filter(queue="celery").exists(), 30, "the acknowledgements")
 
 
 def test_a_revoked_task_does_not_run(plain: Plain) -> None:
@@ -669,7 +670,7 @@ def test_a_revoked_task_does_not_run(plain: Plain) -> None:
     doomed = plain.call("mark", "doomed")
     plain.app.control.revoke(doomed.id)
     plain.call("mark", "after")
-    wait_until(lambda: "Tasks flagged as revoked" in plain.output(), 10, "the worker to hear of it")
+    wait_until(lambda: "Tasks flagged as revoked" in plain.output(), 30, "the worker to hear of it")
     plain.gate.touch()
     wait_until(lambda: "ran after" in plain.lines(), 20, "the rest")
     assert "ran doomed" not in plain.lines()
@@ -730,9 +731,9 @@ def test_a_warm_shutdown_finishes_what_runs_and_returns_the_rest(plain: Plain) -
     for n in range(4):
         plain.call("gated", n)
     wait_until(lambda: plain.lines() == ["started 0"], 20, "the first task")
-    wait_until(lambda: Message.objects.exclude(taken_by=None).count() == 4, 10, "the prefetch")
+    wait_until(lambda: Message.objects.exclude(taken_by=None).count() == 4, 30, "the prefetch")
     worker.send_signal(signal.SIGTERM)
-    wait_until(lambda: "Warm shutdown" in plain.output(), 10, "the shutdown to begin")
+    wait_until(lambda: "Warm shutdown" in plain.output(), 30, "the shutdown to begin")
     plain.gate.touch()
     assert worker.wait(20) == 0
     ran = [line for line in plain.lines() if line.startswith("ran")]
@@ -762,7 +763,7 @@ def test_behind_a_transaction_pooler_the_worker_polls_and_everything_works(plain
             f"DATABASES['default'] |= {{'HOST': '127.0.0.1', 'PORT': {bouncer.port}}}\n"
         )
         worker = plain.start("-c", "1", DJANGO_SETTINGS_MODULE="pooled")
-        wait_until(lambda: "polling instead of listening" in plain.output(), 10, "the pooler to be noticed")
+        wait_until(lambda: "polling instead of listening" in plain.output(), 30, "the pooler to be noticed")
         for n in range(5):
             plain.call("mark", n)
         wait_until(lambda: len(plain.lines()) == 5, 20, "five tasks")

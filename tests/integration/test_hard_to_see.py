@@ -14,15 +14,15 @@ from django.test import override_settings
 from django.utils import timezone
 
 from taskyard.celery import get_app
+from taskyard.celery.attempt.connections import discard_left_open
+from taskyard.celery.attempt.executor import Delivery
 from taskyard.celery.results import chords
 from taskyard.celery.worker import request
-from taskyard.celery.worker.connections import discard_left_open
-from taskyard.celery.worker.executor import Delivery
 from taskyard.celery.worker.settler import Death, Foreign, Settler, Unknown, is_gone
 from taskyard.errors import PublishFailed
 from taskyard.execution import steering
 from taskyard.execution.rescuer import Rescuer
-from taskyard.jobs.sql import Sql
+from taskyard.jobs.rows.sql import Sql
 from taskyard.models import Canvas, Job, Worker
 from taskyard.outbox.feeder import Feeder
 from taskyard.outbox.outgoing import Outgoing
@@ -166,7 +166,7 @@ def test_a_message_that_cannot_become_a_job_does_not_end_the_settler() -> None:
     settler.submit(
         Foreign(get_app(), "no task's body", {"id": "x", "task": "t"}, "celery", lambda: given_up.append("x"))
     )
-    settler.submit(Unknown(uuid.uuid4()))
+    settler.submit(Unknown(uuid.uuid4(), "app.gone"))
     settler.start()
     settler.finish(timeout=20.0)
 

@@ -16,7 +16,7 @@ from django.db.backends.signals import connection_created
 
 from taskyard import enqueue_many
 from taskyard.celery.application import get_app
-from taskyard.celery.worker.executor import Delivery, execute
+from taskyard.celery.attempt.executor import Delivery, execute
 from taskyard.jobs.models import Job
 from taskyard.outbox.feeder import Feeder
 from tests.app import tasks
@@ -76,7 +76,9 @@ def test_an_enqueue_is_one_insert_in_the_callers_transaction(opened: list[str]) 
             with statements() as seen:
                 call()
         inserts = [word for word in verbs(seen) if word not in ("SAVEPOINT", "RELEASE")]
-        assert inserts == INSERT, name
+        # COPY does not pass where statements are watched.
+        is_copied = name == "enqueue_many" and connection.vendor == "postgresql"
+        assert inserts == ([] if is_copied else INSERT), name
     assert Job.objects.count() == 4 + 1 + 10 + 100
     assert opened == []
 

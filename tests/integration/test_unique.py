@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from taskyard import RetryPolicy, enqueue_many, task
 from taskyard.celery import get_app
-from taskyard.celery.worker.executor import Delivery, execute
+from taskyard.celery.attempt.executor import Delivery, execute
 from taskyard.errors import DuplicateJob
 from taskyard.execution import steering
 from taskyard.models import Job

@@ -31,11 +31,11 @@ def when_ready(out: io.StringIO, number: int, *signals: signal.Signals) -> None:
     """Once all parts are ready, send this process the signals, one after the other is noticed."""
 
     def send() -> None:
-        wait_until(lambda: out.getvalue().count("ready") >= number, 10, "the parts to start")
+        wait_until(lambda: out.getvalue().count("ready") >= number, 30, "the parts to start")
         for place, one in enumerate(signals):
             os.kill(os.getpid(), one)
             if place == 0:
-                wait_until(lambda: "stopping" in out.getvalue(), 10, "the supervisor to notice")
+                wait_until(lambda: "stopping" in out.getvalue(), 30, "the supervisor to notice")
 
     threading.Thread(target=send, daemon=True).start()
 

@@ -7,7 +7,7 @@ import pytest
 from taskyard.execution.outcome import Failed, RetryAt, Trouble, lost
 from taskyard.jobs.states import FINAL, UNFINISHED, State
 from taskyard.outbox.sweep import overdue_after
-from taskyard.outbox.window import Demand, next_rate, target
+from taskyard.outbox.window import Demand, least, next_rate, target
 from taskyard.tasks.retry import NO_RETRY, RetryPolicy
 
 NOW = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
@@ -99,6 +99,11 @@ def test_the_window_is_never_empty_and_never_above_its_limit() -> None:
     assert target(Demand(1, 0.0), unattended=0, most=1) == 1
 
 
+@pytest.mark.parametrize(("queued", "room"), [(0, 0), (1, 0), (2, 0), (3, 1), (300, 100)])
+def test_a_window_is_filled_by_thirds_and_a_small_one_at_once(queued: int, room: int) -> None:
+    assert least(queued) == room
+
+
 @pytest.mark.parametrize(
     ("rate", "taken", "elapsed", "ran_dry", "after"),
     [
@@ -110,6 +115,8 @@ def test_the_window_is_never_empty_and_never_above_its_limit() -> None:
         (10, 50, 1, True, 50),
         (10, 0, 1, True, 5),  # empty and nothing taken: there was nothing to do
         (0, 5, 0.5, True, 10),
+        (0, 1, 0.01, True, 4),  # one in a moment is not a hundred a second
+        (10, 5, 0.1, False, 10),  # too short to tell
     ],
 )
 def test_the_measured_rate(rate: float, taken: int, elapsed: float, ran_dry: bool, after: float) -> None:

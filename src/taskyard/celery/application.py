@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import importlib
 import importlib.util
 import os
@@ -13,15 +14,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import celery
 from celery import _state
+from celery.app.routes import MapRoute
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from django.conf import settings as django_settings
 from django.utils import timezone
+from django.views.debug import SafeExceptionReporterFilter
 from kombu.entity import Exchange, Queue
 from kombu.utils.objects import cached_property
+from kombu.utils.url import maybe_sanitize_url
 
 from taskyard.celery import broker, control, registry
 from taskyard.celery.messages import CALL
 from taskyard.celery.results.foreign import subscribe_late
+from taskyard.celery.worker import window
 from taskyard.errors import ConfigurationError
 from taskyard.settings import get_settings
 
@@ -39,6 +44,10 @@ DEFAULTS: Mapping[str, Any] = {
     "worker_prefetch_multiplier": 1,
     "worker_consumer": "taskyard.celery.worker.consumer:Consumer",
     "broker_connection_retry_on_startup": True,
+    # A broker that refuses a command (Redis without memory, say) is one to come back to, not one to die of.
+    "broker_channel_error_retry": True,
+    # A connection to RabbitMQ that is half open is noticed after two of these seconds' intervals, not of Celery's 120.
+    "broker_heartbeat": 10,
     # Celery's day is meant for a result server; here a result goes with its row unless the project says otherwise.
     "result_expires": None,
     "worker_cancel_long_running_tasks_on_connection_loss": False,
@@ -47,7 +56,7 @@ DEFAULTS: Mapping[str, Any] = {
 
 #: A connection to Redis that is half open must be noticed: the driver waits for ever by default.
 _REDIS_OPTIONS: Mapping[str, Any] = {
-    "socket_timeout": 30,
+    "socket_timeout": 5,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 10,
@@ -66,7 +75,10 @@ class Celery(celery.Celery):
     task_cls = "taskyard.celery.registry:JobTask"
     #: What the configuration said of ``task_always_eager`` before it was kept from Celery.
     is_configured_eager = False
-    builtin_fixups: ClassVar[set[str]] = {"taskyard.celery.worker.connections:fixup"}
+    builtin_fixups: ClassVar[set[str]] = {"taskyard.celery.attempt.connections:fixup"}
+
+    #: Celery's table of routes, and what it said of the tasks asked about so far.
+    _routed: tuple[Any, dict[tuple[str, str | None], str]] = (None, {})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         broker.register()
@@ -76,7 +88,8 @@ class Celery(celery.Celery):
         control.install()
         # By name: a project's celery.py is imported before its models may be.
         self.steps["worker"].add("taskyard.celery.worker.step:JobStep")
-        self.steps["consumer"].add("taskyard.celery.worker.step:EarlyAck")
+        self.steps["worker"].add("taskyard.celery.worker.watchdog:WatchdogStep")
+        self.steps["consumer"].add("taskyard.celery.worker.prefetch:Prefetch")
 
     @cached_property
     def seam(self) -> Seam:
@@ -89,11 +102,15 @@ class Celery(celery.Celery):
         conf = super()._load_config()
         # Below the project's own settings and above Celery's: add_defaults() would put them above both.
         conf.maps.insert(len(conf.maps) - 1, dict(DEFAULTS))
+        if get_settings().signing_keys:
+            # Whoever signs does not trust the broker, and remote control is not signed.
+            conf.maps.insert(len(conf.maps) - 1, {"worker_enable_remote_control": False})
         # Celery's eager path never reaches the seam: no row, no JSON round trip, no retries. Ours does all that.
         # A CELERY_TASK_ALWAYS_EAGER of Django's settings is read when it matters: a test may set it for itself alone.
         is_djangos = getattr(django_settings, "CELERY_TASK_ALWAYS_EAGER", False)
         self.is_configured_eager = bool(conf.get("task_always_eager")) and not is_djangos
         conf.task_always_eager = False
+        conf.__dict__["table"] = functools.partial(_shown, conf.table)
         if not conf.task_queues:
             conf.task_queues = declared_queues(get_settings().queues, conf.task_default_queue)
         return conf
@@ -125,9 +142,20 @@ class Celery(celery.Celery):
     def route_of(self, name: str) -> str:
         """The logical queue of a task by the project's routes, else the default queue."""
         task = self._tasks.get(name)
-        options = self.amqp.router.route({"queue": getattr(task, "queue", None)} if task else {}, name)
-        queue = options.get("queue") or self.amqp.default_queue
-        return str(queue.alias or queue.name)
+        declared = getattr(task, "queue", None) if task else None
+        table, known = self._routed
+        if table is not self.amqp.routes:
+            table, known = self._routed = self.amqp.routes, {}
+        is_named = declared is None or isinstance(declared, str)
+        found = known.get((name, declared)) if is_named else None
+        if found is None:
+            options = self.amqp.router.route({"queue": declared} if task else {}, name)
+            queue = options.get("queue") or self.amqp.default_queue
+            found = str(queue.alias or queue.name)
+            if is_named and all(isinstance(route, MapRoute) for route in table):
+                # A router that is a function may say something else each time.
+                known[name, declared] = found
+        return found
 
     def default_queue_name(self) -> str:
         """The logical queue of tasks that nothing routes."""
@@ -141,9 +169,31 @@ class Celery(celery.Celery):
 
     def _connection(self, url: Any, **kwargs: Any) -> Any:
         options = dict(kwargs.get("transport_options") or {})
-        if str(url or "").startswith(("redis", "rediss", "valkey")):
+        is_redis = str(url or "").startswith(("redis", "rediss", "valkey"))
+        if is_redis:
             kwargs["transport_options"] = {**_REDIS_OPTIONS, **self.conf.broker_transport_options, **options}
-        return super()._connection(url or broker.URL, **kwargs)
+        connection = super()._connection(url or broker.URL, **kwargs)
+        if is_redis:
+            window.carry(connection.transport)
+        return connection
+
+
+def _shown(table: Any, with_defaults: bool = False, censored: bool = True) -> dict[str, Any]:
+    """Options as ``inspect conf`` and ``celery report`` show them: Celery's own, without passwords.
+
+    Celery would show all of Django's settings there, with whatever stands in DATABASES, CELERY_BROKER_URL and TASKYARD.
+    """
+    options: dict[str, Any] = table(with_defaults, censored)
+    return {name: _masked(value) for name, value in options.items() if name.islower()} if censored else options
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        hidden = SafeExceptionReporterFilter.hidden_settings
+        return {k: "********" if hidden.search(str(k)) else _masked(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_masked(one) for one in value]
+    return maybe_sanitize_url(value) if isinstance(value, str) and "://" in value else value
 
 
 def declared_queues(names: Mapping[str, str], default: str) -> list[Queue] | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from typing import Any
 
 from celery.app.control import Control as CeleryControl
+from celery.app.control import Mailbox as CeleryMailbox
 from celery.worker import control as worker_control
 from celery.worker.control import Panel
 from django.db import connections
@@ -14,8 +16,32 @@ from django.utils import timezone
 from taskyard.jobs.ids import job_id
 
 
+class Mailbox(CeleryMailbox):
+    """A worker's mailbox that a new connection can always open.
+
+    RabbitMQ keeps an exclusive queue locked for a connection that is gone until it notices, which may take for ever;
+    meanwhile Celery's worker dies of declaring it again. So each connection has a queue of its own name there.
+    """
+
+    is_locked_by_connection = False
+
+    def get_queue(self, hostname: str) -> Any:
+        """The queue a node listens to; what is sent to the node does not name it."""
+        queue = super().get_queue(hostname)
+        if self.is_locked_by_connection:
+            queue.name = f"{queue.name}.{uuid.uuid4().hex[:8]}"
+        return queue
+
+
 class Control(CeleryControl):
     """``app.control``."""
+
+    Mailbox = Mailbox
+
+    def __init__(self, app: Any = None) -> None:
+        super().__init__(app)
+        is_rabbitmq = str(app.conf.broker_read_url).startswith(("amqp", "pyamqp"))
+        self.mailbox.is_locked_by_connection = is_rabbitmq and app.conf.control_queue_exclusive
 
     def revoke(self, task_id: Any, destination: Any = None, terminate: bool = False, **kwargs: Any) -> Any:
         """Cancel the rows, then tell the workers: a revoked job never starts, whatever restarts."""

@@ -16,7 +16,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from taskyard.celery.application import get_app
-from taskyard.celery.worker.executor import Delivery, execute
+from taskyard.celery.attempt.executor import Delivery, execute
 from taskyard.jobs.models import Job
 from taskyard.jobs.scribe import scribe
 from taskyard.runtime.identity import worker_id

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import uuid
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from taskyard.jobs.ids import job_id
 from taskyard.outbox import outgoing
 from taskyard.outbox.outgoing import Outgoing
 
@@ -12,6 +15,10 @@ from taskyard.outbox.outgoing import Outgoing
 MARK = "taskyard"
 VERSION = 1
 TENANT = "taskyard_tenant"
+#: Ids of the jobs of one task that travel together.
+PACK = "taskyard_pack"
+#: No publisher puts more jobs into one message.
+MOST_IN_PACK = 1000
 #: Carries what the row keeps and the broker must not see, from ``send_task`` to the seam.
 CALL = "taskyard_call"
 
@@ -42,6 +49,25 @@ def thin_message(out: Outgoing) -> tuple[str, dict[str, Any], dict[str, Any]]:
         "origin": "taskyard",
     }
     return EMPTY_BODY, headers, {"correlation_id": out.task_id, "reply_to": ""}
+
+
+def pack_message(outs: Sequence[Outgoing]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """One thin message for several jobs of a task; it has an id of its own."""
+    body, headers, properties = thin_message(outs[0])
+    own_id = str(uuid.uuid4())
+    # Each row says for which tenant; the jobs of one message need not agree.
+    headers |= {"id": own_id, "root_id": own_id, "parent_id": None, TENANT: "", PACK: [str(out.id) for out in outs]}
+    return body, headers, properties | {"correlation_id": own_id}
+
+
+def jobs_of(headers: Mapping[str, Any]) -> list[uuid.UUID]:
+    """The jobs a message is about, each once; raises ``ValueError`` for a pack no publisher makes."""
+    pack = headers.get(PACK)
+    if pack is None:
+        return [job_id(headers["id"])]
+    if not (isinstance(pack, list) and 0 < len(pack) <= MOST_IN_PACK and all(isinstance(one, str) for one in pack)):
+        raise ValueError(f"the pack is {pack!r:.100}")
+    return list(dict.fromkeys(map(uuid.UUID, pack)))
 
 
 def full_message(out: Outgoing, args: str, kwargs: str) -> tuple[str, dict[str, Any], dict[str, Any]]:

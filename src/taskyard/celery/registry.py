@@ -10,9 +10,9 @@ from asgiref.sync import async_to_sync
 from celery.app.registry import TaskRegistry
 from celery.contrib.django.task import DjangoTask
 
+from taskyard.celery.attempt.attempt import current_attempt
+from taskyard.celery.attempt.body import guarded
 from taskyard.celery.messages import CALL_ERRBACK
-from taskyard.celery.worker.attempt import current_attempt
-from taskyard.celery.worker.body import guarded
 from taskyard.tasks import registry as declared_tasks
 from taskyard.tasks.task import Task
 

@@ -22,15 +22,17 @@ from django.db import close_old_connections
 from django.utils import timezone
 from kombu.common import Broadcast
 from kombu.exceptions import EncodeError
+from kombu.serialization import dumps as kombu_dumps
 from kombu.utils.json import dumps
 
 from taskyard import enqueue
+from taskyard.celery import signing
+from taskyard.celery.attempt.attempt import current_attempt
 from taskyard.celery.messages import CALL, TENANT
-from taskyard.celery.worker.attempt import current_attempt
 from taskyard.errors import NotJson, PayloadTooLarge, TaskyardError
 from taskyard.jobs.ids import job_id, original_id
 from taskyard.jobs.models import Job
-from taskyard.jobs.newjob import NewJob
+from taskyard.jobs.rows.newjob import NewJob, refuse_odd_names
 from taskyard.settings import get_settings
 from taskyard.tasks import registry
 from taskyard.tasks.payload import encode_arguments
@@ -57,6 +59,7 @@ _OWN_COLUMNS = frozenset(
         "kwargsrepr",
     }
 )
+_NOT_JSON = (EncodeError, TypeError, ValueError, RecursionError)
 _INSERT_THREAD = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="taskyard-insert")
 
 
@@ -122,6 +125,10 @@ class RowProducer:
                 "would ever end its job. Declare that task without tracked=False."
             )
         headers |= {"eta": call.get("eta"), "expires": call.get("expires")}
+        if get_settings().signing_keys:
+            kind, encoding, body = kombu_dumps(body, serializer=options.pop("serializer", None))
+            options |= {"content_type": kind, "content_encoding": encoding}
+            signing.sign(body, headers, properties=options, content=(kind, encoding))
         self._publish_really(body, options)
 
     def _publish_really(self, body: Any, options: dict[str, Any]) -> None:
@@ -177,6 +184,7 @@ class Seam:
         )  # fmt: skip
         if declared is not None:
             _add_unique(job, declared, args, kwargs)
+        refuse_odd_names(job)
         return Sent(job, takes_over=bool(headers.get("replaced_task_nesting")))
 
     @functools.cached_property
@@ -266,11 +274,11 @@ def _payload(task: str, args: Any, kwargs: Any, declared: Task[Any, Any] | None)
 def _kombu_json(task: str, value: Any, where: str) -> str:
     try:
         return dumps(value)
-    except (EncodeError, TypeError, ValueError) as error:
+    except _NOT_JSON as error:
         for name, item in value.items() if isinstance(value, Mapping) else enumerate(value, 1):
             try:
                 dumps(item)
-            except (EncodeError, TypeError, ValueError) as exact:
+            except _NOT_JSON as exact:
                 raise NotJson(task, f"argument {name!r}", str(exact)) from error
         raise NotJson(task, where, str(error)) from error
 

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from taskyard.jobs.models import Attempt, Canvas, CanvasPart, Job
-from taskyard.jobs.sql import Sql
+from taskyard.jobs.rows.sql import Sql
 from taskyard.settings import get_settings
 
 BATCH = 500

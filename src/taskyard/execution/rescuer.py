@@ -13,7 +13,7 @@ from taskyard import events
 from taskyard.execution.claim import find_claim
 from taskyard.execution.outcome import Trouble, lost
 from taskyard.execution.settle import settle
-from taskyard.jobs.sql import TABLE, Sql
+from taskyard.jobs.rows.sql import TABLE, Sql
 from taskyard.runtime.models import Lease, Worker
 from taskyard.runtime.wakeup import WORK_QUEUED, wake
 from taskyard.settings import get_settings
@@ -50,12 +50,14 @@ class Rescuer:
         """Look at every worker; how many jobs were given back."""
         settings = get_settings()
         sql = Sql(settings.database)
+        # Before the rows are read: what they say may be old by the time the answer is here.
+        began = self.monotonic()
         beats = dict(Worker.objects.using(settings.database).values_list("id", "beats"))
         # A running or reserved job of a worker without a row is as lost as one of a silent worker.
         rows = sql.query(f"SELECT DISTINCT worker FROM {TABLE} WHERE lane = 2 AND worker IS NOT NULL")
         for row in rows:
             beats.setdefault(sql.read_uuid(row[0]), -1)
-        gone = self._silent(beats, settings.worker_timeout)
+        gone = self._silent(beats, settings.worker_timeout, began)
         return sum(self._rescue(sql, worker, now) for worker in gone)
 
     def pause(self, done: int, *, is_deaf: bool) -> dt.timedelta:
@@ -69,18 +71,18 @@ class Rescuer:
     def stop(self) -> None:
         """Nothing to give back."""
 
-    def _silent(self, beats: dict[uuid.UUID, int], limit: dt.timedelta) -> list[uuid.UUID]:
-        clock = self.monotonic()
-        if clock - self._looked_at > max(limit.total_seconds() / 2, _LONGEST_GAP_SECONDS):
+    def _silent(self, beats: dict[uuid.UUID, int], limit: dt.timedelta, began: float) -> list[uuid.UUID]:
+        if began - self._looked_at > max(limit.total_seconds() / 2, _LONGEST_GAP_SECONDS):
             # This process was stopped, or its database did not answer: the silence may be its own.
             self._sights.clear()
-        self._looked_at = clock
+        self._looked_at = began
         self._sights = {worker: sight for worker, sight in self._sights.items() if worker in beats}
+        seen = self.monotonic()
         for worker, count in beats.items():
             sight = self._sights.get(worker)
             if sight is None or sight.beats != count:
-                self._sights[worker] = _Sight(count, clock)
-        return [w for w, sight in self._sights.items() if clock - sight.since >= limit.total_seconds()]
+                self._sights[worker] = _Sight(count, seen)
+        return [w for w, sight in self._sights.items() if began - sight.since >= limit.total_seconds()]
 
     def _rescue(self, sql: Sql, worker: uuid.UUID, now: dt.datetime) -> int:
         limit = get_settings().worker_timeout.total_seconds()

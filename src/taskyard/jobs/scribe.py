@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from taskyard.jobs.sql import Sql
+from taskyard.jobs.rows.sql import Sql
 from taskyard.settings import get_settings
 
 if TYPE_CHECKING:

@@ -8,8 +8,10 @@ import logging
 import uuid
 from collections.abc import Sequence
 
+from django.utils import timezone
+
 from taskyard.errors import PublishFailed
-from taskyard.jobs.sql import TABLE, Sql
+from taskyard.jobs.rows.sql import TABLE, Sql
 from taskyard.outbox import outgoing, window
 from taskyard.outbox.models import QueueSetting
 from taskyard.outbox.outgoing import Outgoing, Publisher
@@ -49,7 +51,9 @@ class _Lane:
     queued: int = 0
     running: int = 0
     fed: int = 0
-    at: dt.datetime | None = None
+    #: How many left the window since the rate was measured last.
+    taken: int = 0
+    measured_at: dt.datetime = _NEVER
     #: When the last of its jobs was fed: of equally urgent queues the one that waited longest comes first.
     fed_at: dt.datetime = _NEVER
 
@@ -101,8 +105,8 @@ class Feeder:
     def pause(self, done: int, *, is_deaf: bool) -> dt.timedelta:
         """Short while there is work, and while windows are being emptied; else until woken."""
         if done:
-            self._busy_at = dt.datetime.now(dt.UTC)
-        if dt.datetime.now(dt.UTC) - self._busy_at < _STAY_AWAKE:
+            self._busy_at = timezone.now()
+        if timezone.now() - self._busy_at < _STAY_AWAKE:
             return dt.timedelta(milliseconds=20)
         if any(lane.queued for lane in self._lanes.values()):
             return dt.timedelta(milliseconds=100)
@@ -110,7 +114,7 @@ class Feeder:
         longest = min(dt.timedelta(milliseconds=200), longest) if is_deaf else longest
         if self._next_due is None:
             return longest
-        until_due = self._next_due - dt.datetime.now(dt.UTC)
+        until_due = self._next_due - timezone.now()
         return max(dt.timedelta(milliseconds=5), min(until_due, longest))
 
     def interrupted(self) -> None:
@@ -155,11 +159,12 @@ class Feeder:
         for queue in {*seen, *self._lanes}:
             lane = self._lanes.setdefault(queue, _Lane())
             queued = seen.get(queue, {}).get("queued", 0)
-            if lane.at is not None:
-                taken = max(0, lane.queued + lane.fed - queued)
-                elapsed = (now - lane.at).total_seconds()
-                lane.rate = window.next_rate(lane.rate, taken, elapsed, ran_dry=queued == 0)
-            lane.queued, lane.running, lane.fed, lane.at = queued, seen.get(queue, {}).get("running", 0), 0, now
+            lane.taken += max(0, lane.queued + lane.fed - queued)
+            elapsed = (now - lane.measured_at).total_seconds()
+            lane.rate = window.next_rate(lane.rate, lane.taken, elapsed, ran_dry=queued == 0)
+            if (queued == 0 and lane.taken) or elapsed >= window.SHORTEST_LOOK_SECONDS:
+                lane.taken, lane.measured_at = 0, now
+            lane.queued, lane.running, lane.fed = queued, seen.get(queue, {}).get("running", 0), 0
 
     def _room(self, queue: str, settings: Settings) -> int:
         lane = self._lanes.setdefault(queue, _Lane())
@@ -170,7 +175,8 @@ class Feeder:
         free = [worker for worker in serving if not worker[0] & urgent]
         if serving and not free:
             return 0
-        demand = window.Demand(sum(slots for _, slots in free), lane.rate)
+        # What runs proves that there are slots, though the workers were read before theirs came.
+        demand = window.Demand(sum(slots for _, slots in free) or lane.running, lane.rate)
         wanted = window.target(demand, unattended=settings.window_unattended, most=settings.window_max)
         # Queues that share workers share the window: what stands there already comes first.
         rivals = {queue}.union(*(queues for queues, _ in free)) & set(self._lanes)
@@ -180,7 +186,7 @@ class Feeder:
         if queue in settings.handover:
             return self._hand_over(sql, queue, now)
         room = min(self._room(queue, settings), BATCH)
-        if room <= 0:
+        if room <= window.least(self._lanes[queue].queued):
             self._backlog.add(queue)
             return 0
         rows = sql.take(

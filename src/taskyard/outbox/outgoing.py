@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from taskyard.jobs.sql import Sql
+from taskyard.jobs.rows.sql import Sql
 
 #: Columns of a row that make an :class:`Outgoing`, in order.
 COLUMNS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 
-from taskyard.jobs.sql import TABLE, Sql
+from taskyard.jobs.rows.sql import TABLE, Sql
 from taskyard.outbox import outgoing
 from taskyard.outbox.outgoing import Publisher
 from taskyard.settings import get_settings

@@ -9,6 +9,9 @@ HALF_A_SECOND = 0.5
 #: Below this run time a slot is given two messages, so that it never waits for the next.
 _SHORT_SECONDS = 0.25
 
+#: A rate is measured over at least this long.
+SHORTEST_LOOK_SECONDS = 0.25
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Demand:
@@ -32,13 +35,22 @@ def target(demand: Demand, *, unattended: int, most: int) -> int:
     return max(1, min(most, max(round(demand.rate * HALF_A_SECOND), per_slot * demand.slots)))
 
 
+def least(queued: int) -> int:
+    """The room up to which it is not worth a statement: a third of what still stands there.
+
+    So a window of a thousand is filled by some hundreds at a time, and one of two as soon as one is gone.
+    """
+    return queued // 3
+
+
 def next_rate(rate: float, taken: int, seconds: float, *, ran_dry: bool) -> float:
     """The measured rate after ``taken`` jobs left the window in ``seconds``.
 
     A window that ran dry says only that the rate is higher than what was fed: it doubles. Otherwise old and new are
-    averaged, so that one slow job does not close the window.
+    averaged, so that one slow job does not close the window. What happened in a moment says nothing of a second: one
+    job taken within a hundredth is not a hundred a second.
     """
-    if seconds <= 0:
-        return rate
-    seen = taken / seconds
-    return max(rate * 2, seen) if ran_dry and taken else (rate + seen) / 2
+    seen = taken / max(seconds, SHORTEST_LOOK_SECONDS)
+    if ran_dry and taken:
+        return max(rate * 2, seen)
+    return (rate + seen) / 2 if seconds >= SHORTEST_LOOK_SECONDS else rate

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from django.db.models import F
-from django.utils import timezone
 
 from taskyard.runtime.models import Worker
 from taskyard.settings import get_settings
@@ -29,9 +28,8 @@ class Heartbeat:
         self.queues, self.slots, self.children = list(queues), slots, children
         self._stopping_at: dt.datetime | None = None
 
-    def register(self) -> None:
+    def register(self, now: dt.datetime) -> None:
         """Write the row."""
-        now = timezone.now()
         Worker.objects.using(get_settings().database).update_or_create(
             id=self.worker,
             defaults={
@@ -41,9 +39,9 @@ class Heartbeat:
             },
         )  # fmt: skip
 
-    def announce_stop(self) -> None:
+    def announce_stop(self, now: dt.datetime) -> None:
         """Say that it takes nothing new."""
-        self._stopping_at = timezone.now()
+        self._stopping_at = now
         rows = Worker.objects.using(get_settings().database).filter(id=self.worker)
         rows.update(stopping_at=self._stopping_at)
 
@@ -51,7 +49,7 @@ class Heartbeat:
         """One beat."""
         rows = Worker.objects.using(get_settings().database).filter(id=self.worker)
         if not rows.update(beats=F("beats") + 1, heartbeat_at=now, children=list(self.children())):
-            self.register()
+            self.register(now)
         return 1
 
     def pause(self, done: int, *, is_deaf: bool) -> dt.timedelta:

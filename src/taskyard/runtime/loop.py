@@ -51,24 +51,28 @@ class Loop(threading.Thread):
         super().__init__(name=f"taskyard-{agent.name}", daemon=True)
         self.agent = agent
         self.turns = 0
+        self._failures = 0
         self._stop_asked = threading.Event()
 
     def run(self) -> None:
-        """Until :meth:`stop`."""
+        """Until :meth:`ask_to_stop`."""
         listener = Listener(*self.agent.channels) if self.agent.channels else None
-        failures = 0
         while not self._stop_asked.is_set():
-            try:
-                done = self.agent.run_once(dt.datetime.now(dt.UTC))
-                is_deaf = listener is None or listener.is_deaf
-                seconds = self.agent.pause(done, is_deaf=is_deaf).total_seconds()
-                failures = 0
-            except Exception as error:
-                seconds = self._after(error, failures)
-                failures += 1
-            self.turns += 1
-            self._wait(listener if not failures else None, seconds)
+            seconds = self.turn(dt.datetime.now(dt.UTC), is_deaf=listener is None or listener.is_deaf)
+            self._wait(listener if not self._failures else None, seconds)
         self._end(listener)
+
+    def turn(self, now: dt.datetime, *, is_deaf: bool) -> float:
+        """Let the agent act once; how many seconds to wait until its next turn. Never raises an ``Exception``."""
+        try:
+            done = self.agent.run_once(now)
+            seconds = self.agent.pause(done, is_deaf=is_deaf).total_seconds()
+            self._failures = 0
+        except Exception as error:
+            seconds = self._after(error, self._failures)
+            self._failures += 1
+        self.turns += 1
+        return seconds
 
     def _after(self, error: Exception, failures: int) -> float:
         level = logging.WARNING if failures < 3 else logging.ERROR

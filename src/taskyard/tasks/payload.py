@@ -16,10 +16,12 @@ def encode_value(task: str, where: str, value: Any) -> str:
     """One value as JSON text; raises :class:`NotJson` naming ``where`` it stands."""
     try:
         text = _encode(value)
+        if isinstance(value, (Mapping, list, tuple)):
+            _refuse_odd_keys(task, where, value)
+    except NotJson:
+        raise
     except (TypeError, ValueError, RecursionError) as error:
         raise NotJson(task, where, str(error)) from error
-    if isinstance(value, (Mapping, list, tuple)):
-        _refuse_odd_keys(task, where, value)
     return text
 
 
@@ -38,7 +40,10 @@ def encode_arguments(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], 
         raise
     for place, given in (*enumerate(args, 1), *kwargs.items()):
         if isinstance(given, (Mapping, list, tuple)):
-            _refuse_odd_keys(task, f"argument {place!r}", given)
+            try:
+                _refuse_odd_keys(task, f"argument {place!r}", given)
+            except RecursionError as error:
+                raise NotJson(task, f"argument {place!r}", "it is nested too deep") from error
     size = len(texts[0]) + len(texts[1])
     if size > limit_bytes:
         raise PayloadTooLarge(task, size, limit_bytes)

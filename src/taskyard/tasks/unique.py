@@ -30,6 +30,11 @@ def unique_key(task: str, unique: Unique, arguments: Mapping[str, Any]) -> str:
     return value if isinstance(value, str) else encode_value(task, "the unique key", value)
 
 
+def names_only(unique: Unique | None, kwargs: Mapping[str, Any]) -> bool:
+    """Whether the key can be told from what a call names, without the defaults it leaves out."""
+    return not unique or (isinstance(unique, str) and unique in kwargs)
+
+
 def unique_lock(task: str, tenant: str, key: str) -> str:
     """The value the unique index holds while such a job is unfinished: 64 hexadecimal digits, whatever the key."""
     return hashlib.sha256("\0".join((tenant, task, key)).encode("utf-8", "surrogatepass")).hexdigest()

@@ -8,7 +8,7 @@ from typing import Any
 
 from taskyard.celery.broker.store import marks
 from taskyard.celery.messages import thin_message
-from taskyard.jobs.sql import TABLE, Sql
+from taskyard.jobs.rows.sql import TABLE, Sql
 from taskyard.outbox import outgoing
 from taskyard.runtime.identity import worker_id
 from taskyard.runtime.wakeup import WORK_QUEUED

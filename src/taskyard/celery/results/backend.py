@@ -10,7 +10,7 @@ from typing import Any
 
 from celery import states
 from celery.backends.base import BaseBackend
-from celery.exceptions import Ignore, Reject, TimeoutError
+from celery.exceptions import Ignore, Reject, TaskRevokedError, TimeoutError
 from celery.exceptions import Retry as CeleryRetry
 from celery.result import GroupResult, result_from_tuple
 from django.db import connections
@@ -18,12 +18,13 @@ from django.utils import timezone
 from kombu.exceptions import EncodeError
 from kombu.utils.json import dumps, loads
 
+from taskyard.celery.attempt import ending
+from taskyard.celery.attempt.attempt import Attempt, Phase, current_attempt
+from taskyard.celery.attempt.body import TaskReportedFailure
+from taskyard.celery.attempt.trouble import describe
 from taskyard.celery.results import chords
 from taskyard.celery.results.errbacks import enqueue_errbacks
-from taskyard.celery.worker import ending
-from taskyard.celery.worker.attempt import Attempt, Phase, current_attempt
-from taskyard.celery.worker.body import TaskReportedFailure
-from taskyard.celery.worker.trouble import describe
+from taskyard.celery.results.rebuilt import rebuilt
 from taskyard.errors import JobNotWaitable
 from taskyard.jobs.ids import job_id
 from taskyard.jobs.models import Canvas, Job
@@ -65,7 +66,7 @@ class JobBackend(BaseBackend):
 
     def _meta(self, job: Job) -> dict[str, Any]:
         state = CELERY_STATES[job.state]
-        result: Any = self.exception_to_python(_stored_error(job)) if state in _WITH_ERROR else job.result
+        result: Any = _stored_error(job) if state in _WITH_ERROR else job.result
         if state == states.SUCCESS and job.result is not None:
             # What kombu's JSON wrote (UUID, datetime, Decimal, bytes) comes back as what it was.
             result = loads(json.dumps(job.result))
@@ -141,7 +142,7 @@ class JobBackend(BaseBackend):
     def _encoded(self, attempt: Attempt, result: Any) -> str:
         try:
             text = dumps(result)
-        except (TypeError, ValueError, EncodeError) as error:
+        except (TypeError, ValueError, EncodeError, RecursionError) as error:
             raise EncodeError(
                 f"Task {attempt.claim.task!r} returned a {type(result).__name__}, which JSON cannot store ({error}). "
                 "Return plain values."
@@ -258,12 +259,11 @@ def _own(task_id: str) -> Attempt | None:
     return attempt if attempt is not None and attempt.celery_id == str(task_id) else None
 
 
-def _stored_error(job: Job) -> dict[str, Any]:
+def _stored_error(job: Job) -> Exception:
     error = job.error or {}
     if job.state == "cancelled":
-        return {"exc_type": "TaskRevokedError", "exc_module": "celery.exceptions", "exc_message": [error.get("reason")]}
-    module, _, name = error.get("type", "Exception").rpartition(".")
-    return {"exc_type": name, "exc_module": module or "builtins", "exc_message": [error.get("message", "")]}
+        return TaskRevokedError(error.get("reason"))
+    return rebuilt(str(error.get("type") or "Exception"), str(error.get("message", "")))
 
 
 def _refuse_hopeless_wait(task_ids: Sequence[str]) -> None:

@@ -18,11 +18,11 @@ from django.utils import timezone
 from kombu.utils.json import dumps, loads
 
 from taskyard import enqueue
-from taskyard.celery.worker.attempt import Phase, current_attempt
-from taskyard.celery.worker.trouble import describe
+from taskyard.celery.attempt.attempt import Phase, current_attempt
+from taskyard.celery.attempt.trouble import describe
 from taskyard.jobs.ids import job_id, original_id
 from taskyard.jobs.models import Canvas, CanvasPart, Job
-from taskyard.jobs.newjob import NewJob
+from taskyard.jobs.rows.newjob import NewJob
 from taskyard.settings import get_settings
 
 

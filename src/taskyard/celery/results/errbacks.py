@@ -12,9 +12,10 @@ from celery.exceptions import NotRegistered
 from celery.utils.functional import arity_greater
 from kombu.utils.json import dumps, loads
 
+from taskyard.celery.attempt.attempt import current_attempt
+from taskyard.celery.attempt.trouble import describe
 from taskyard.celery.messages import CALL_ERRBACK
-from taskyard.celery.worker.attempt import current_attempt
-from taskyard.celery.worker.trouble import describe
+from taskyard.celery.results.rebuilt import rebuilt
 from taskyard.jobs.ids import job_id
 from taskyard.jobs.models import Job
 
@@ -69,10 +70,7 @@ def call_errback(
     app: Any, stored: dict[str, Any], task_id: str, context: dict[str, Any], error: dict[str, str]
 ) -> None:
     """Body of :data:`CALL_ERRBACK`: the errback gets the request, an exception rebuilt from its text, the traceback."""
-    module, _, name = error["type"].rpartition(".")
-    exception = app.backend.exception_to_python(
-        {"exc_type": name, "exc_module": module or "builtins", "exc_message": [error["message"]]}
-    )
+    exception = rebuilt(str(error["type"]), str(error["message"]))
     if not context:
         row = Job.objects.filter(id=job_id(task_id)).first()
         context = {"id": task_id, "task": row.task if row else None}

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any
 
 from celery.utils.log import get_logger
 from celery.worker import consumer as celery_consumer
 
-from taskyard.celery.messages import MARK
+from taskyard.celery.messages import MARK, jobs_of
+from taskyard.celery.signing import verifier_for
+from taskyard.celery.worker.quarantine import (
+    PICKLE,
+    errors_of_connection,
+    guard,
+    limit_inflating,
+    odd_word,
+    record,
+    shown,
+)
 from taskyard.celery.worker.settler import Foreign, Unknown, settler
-from taskyard.jobs.ids import job_id
+from taskyard.celery.worker.watchdog import broker_connections, cut
+from taskyard.errors import ConfigurationError
 from taskyard.settings import get_settings
 
 logger = get_logger(__name__)
-
-#: How much of a message that cannot be used is kept, in the log.
-QUARANTINE_BYTES = 4096
 
 
 class Consumer(celery_consumer.Consumer):
@@ -26,17 +35,53 @@ class Consumer(celery_consumer.Consumer):
     to the queue for the next worker.
     """
 
+    #: Messages that came, of whatever kind; and whether it is waiting for a connection. The watchdog reads both.
+    received = 0
+    is_connecting = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if PICKLE & set(self.app.conf.accept_content or ()):
+            raise ConfigurationError(["workers would accept pickle: remove it from CELERY_ACCEPT_CONTENT"])
+        limit_inflating()
+
+    def connection_for_read(self, *args: Any, **kwargs: Any) -> Any:
+        """Celery's connection, which survives what it cannot read."""
+        connection = super().connection_for_read(*args, **kwargs)
+        guard(connection.transport, errors_of_connection(*self.connection_errors, *self.channel_errors))
+        return connection
+
+    def ensure_connected(self, *args: Any, **kwargs: Any) -> Any:
+        """Celery's, which tries until it succeeds."""
+        self.is_connecting = True
+        try:
+            return super().ensure_connected(*args, **kwargs)
+        finally:
+            self.is_connecting = False
+
+    def on_connection_error_after_connected(self, *args: Any, **kwargs: Any) -> None:
+        """Give up every connection this one had company of: Celery closes them politely, which may take for ever."""
+        cut(broker_connections(self.controller))
+        super().on_connection_error_after_connected(*args, **kwargs)
+
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
         """Celery's handler, with nothing getting past it."""
         handle = super().create_task_handler(*args, **kwargs)
+        passed_on = errors_of_connection(*self.connection_errors, *self.channel_errors)
+        verifier = verifier_for(self.app.conf.broker_read_url)
 
         def on_task_received(message: Any) -> None:
+            self.received += 1
             try:
-                if not isinstance(message.headers, dict) or not isinstance(message.headers.get("task", ""), str):
-                    self.quarantine(message, "its headers have the wrong shape")
+                headers = message.headers
+                why = odd_word(headers) if isinstance(headers, dict) else "its headers have the wrong shape"
+                if not why and verifier is not None:
+                    why = verifier.refusal(message, time.time())
+                if why:
+                    self.quarantine(message, why)
                     return
                 handle(message)
-            except self.connection_errors + self.channel_errors:
+            except passed_on:
                 raise
             except Exception as error:  # whatever a message can hold must not stop the worker
                 self.quarantine(message, f"{type(error).__name__}: {error}")
@@ -45,10 +90,7 @@ class Consumer(celery_consumer.Consumer):
 
     def quarantine(self, message: Any, why: str) -> None:
         """Log what a message holds, capped, and drop it: a job's row brings its message again if there is one."""
-        body = message.body if isinstance(message.body, bytes) else str(message.body).encode(errors="replace")
-        half = QUARANTINE_BYTES // 2
-        shown = f"headers {message.headers!r:.{half}}, body {body[:half]!r}"
-        logger.error("Message dropped, %.500s: %s", why, shown[:QUARANTINE_BYTES])
+        record(shown(message), why)
         if not message.acknowledged:
             message.ack_log_error(logger, self.connection_errors)
 
@@ -81,7 +123,8 @@ class Consumer(celery_consumer.Consumer):
         headers = message.headers or {}
         if MARK in headers and isinstance(headers.get("id"), str):
             logger.warning("Task %.255s[%.255s] is not known here; it goes back", headers.get("task"), headers["id"])
-            settler().submit(Unknown(job_id(headers["id"])))
+            for one in jobs_of(headers):
+                settler().submit(Unknown(one, headers["task"]))
             message.ack_log_error(logger, self.connection_errors)
         else:
             self.on_foreign_message(message)

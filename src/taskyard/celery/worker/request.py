@@ -18,15 +18,38 @@ from celery.worker.request import Request
 from celery.worker.state import task_ready, task_reserved
 from celery.worker.strategy import default as celery_strategy
 
-from taskyard.celery.messages import MARK
-from taskyard.celery.worker.executor import Answer, Delivery, execute, ignored
+from taskyard.celery.attempt.executor import Answer, Delivery, execute, ignored
+from taskyard.celery.attempt.pack import PackDelivery, execute_pack
+from taskyard.celery.messages import MARK, PACK, TENANT, jobs_of
+from taskyard.celery.signing import SIGNATURE, digest_of
+from taskyard.celery.worker import bundle, prefetch
 from taskyard.celery.worker.settler import Death, settler
+from taskyard.celery.worker.shutdown import give_back
 from taskyard.execution.claim import new_token
-from taskyard.jobs.ids import job_id
 from taskyard.runtime.identity import worker_id
+from taskyard.settings import get_settings
 
 logger = get_logger(__name__)
 
+#: All that a thin message has.
+_HEADERS = frozenset(
+    {
+        MARK,
+        PACK,
+        TENANT,
+        SIGNATURE,
+        "lang",
+        "task",
+        "id",
+        "root_id",
+        "parent_id",
+        "retries",
+        "timelimit",
+        "argsrepr",
+        "kwargsrepr",
+        "origin",
+    }
+)
 #: Characters of the longest id a row can hold.
 _MAX_ID = 255
 
@@ -39,20 +62,23 @@ class JobRequest(Request):
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
-        self.job_id = job_id(self.id)
+        self.job_ids = jobs_of(self._request_dict)
+        self._is_pack = self._request_dict.get(PACK) is not None
         self.token = new_token()
-        self.is_released = False
+        self.is_released = self.is_terminating = False
+        #: Requests that wait for a slot of the pool, and how many slots there are; None where there is no such list.
+        self.queue: tuple[Any, int] | None = None
         self._is_dead = False
 
     def execute_using_pool(self, pool: Any, **kwargs: Any) -> Any:
         """Send the delivery to the pool; the claim happens there."""
+        fellows = bundle.take_along(self, *self.queue) if self.queue is not None else []
+        if fellows:
+            return bundle.Bundle([self, *fellows]).send(pool)
         hard, soft = _limits(self)
-        delivery = Delivery(
-            str(self.job_id), self._type, self.token, str(worker_id()), self._hostname,
-            {k: v for k, v in self._delivery_info.items() if k != "priority"},
-        )  # fmt: skip
+        delivery = self.delivery()
         # Only the prefork pool tells this process what becomes of an error that leaves the executor.
-        run = execute if type(pool).__module__ == "celery.concurrency.prefork" else execute_here
+        run = execute_any if type(pool).__module__ == "celery.concurrency.prefork" else execute_here
         result = pool.apply_async(
             run, args=(delivery,), accept_callback=self.on_accepted, timeout_callback=self.on_timeout,
             callback=self.on_success, error_callback=self.on_failure, soft_timeout=soft, timeout=hard,
@@ -60,6 +86,29 @@ class JobRequest(Request):
         )  # fmt: skip
         self._apply_result = ref(result) if result is not None else None
         return result
+
+    @property
+    def can_be_bundled(self) -> bool:
+        """Whether it may be handed to a child together with others: nothing but its own end is to end it."""
+        return self.queue is not None and not any(_limits(self)) and len(self.job_ids) == 1
+
+    def on_success(self, failed__retval__runtime: Answer, **kwargs: Any) -> Any:
+        """Its child says that it is settled."""
+        failed, _, runtime = failed__retval__runtime
+        if not failed:
+            bundle.run_times.note(self.name, runtime)
+        return super().on_success(failed__retval__runtime, **kwargs)
+
+    def delivery(self) -> Delivery:
+        """What the child is told."""
+        info = {k: v for k, v in self._delivery_info.items() if k != "priority"}
+        ids, about = tuple(map(str, self.job_ids)), (self._type, self.token, str(worker_id()), self._hostname, info)
+        if self._is_pack:
+            return PackDelivery(self.id, *about, queues=consumed_queues(self._app), job_ids=ids)
+        return Delivery(
+            ids[0], *about, limits=tuple(self.time_limits), queues=consumed_queues(self._app),
+            digest=digest_of(self._request_dict),
+        )  # fmt: skip
 
     def revoked(self) -> bool:
         """Never by what this process remembers: a cancelled row cannot be claimed."""
@@ -91,7 +140,10 @@ class JobRequest(Request):
         logger.error("%s[%s]: %s", self.name, self.id, error)
         is_gone = isinstance(error, (WorkerLostError, TimeLimitExceeded, Terminated, SystemExit, KeyboardInterrupt))
         pid = self.worker_pid if is_gone else None
-        settler().submit(Death(self.job_id, self.token, pid, error, self.is_released))
+        # A limit of the pool speaks of one job: those that were to share it get it each to themselves.
+        is_released = self.is_released or (self._is_pack and isinstance(error, TimeLimitExceeded))
+        for job_id in self.job_ids:
+            settler().submit(Death(job_id, self.token, pid, error, is_released, is_shared=self._is_pack))
         self.acknowledge()
         self.send_event("task-failed", exception=repr(error), traceback="")
 
@@ -102,18 +154,43 @@ class JobRequest(Request):
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Kill the child that runs it; its job is cancelled."""
         if not self._is_dead:
+            self.is_terminating = True
             super().terminate(pool, signal or TERM_SIGNAME)
+
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+        """Celery's cold shutdown (SIGQUIT, a second Ctrl-C) takes the child away: nobody cancelled its job."""
+        give_back(self)
+
+
+def execute_any(delivery: Delivery) -> Answer:
+    """Run what a message brought: one job, or several."""
+    return execute_pack(delivery) if isinstance(delivery, PackDelivery) else execute(delivery)
 
 
 def execute_here(delivery: Delivery) -> Answer:
-    """:func:`execute` for pools inside this process: what could not be claimed or settled goes to the settler."""
+    """The same for pools inside this process: what could not be claimed or settled goes to the settler."""
     try:
-        return execute(delivery)
+        return execute_any(delivery)
     except (SystemExit, KeyboardInterrupt):
         raise
     except BaseException as error:
-        settler().submit(Death(uuid.UUID(delivery.job_id), delivery.token, None, error, is_released=False))
+        for job_id in delivery.job_ids if isinstance(delivery, PackDelivery) else (delivery.job_id,):
+            is_shared = isinstance(delivery, PackDelivery)
+            settler().submit(
+                Death(uuid.UUID(job_id), delivery.token, None, error, is_released=False, is_shared=is_shared)
+            )
         return ignored("left to the settler")
+
+
+def consumed_queues(app: Any) -> tuple[str, ...]:
+    """Logical names of the queues this worker consumes: a job of another queue is not for it, whatever came.
+
+    Empty where an exchange of the project's spreads one job's message over several queues.
+    """
+    queues = app.amqp.queues.consume_from.values()
+    if any(queue.exchange is not None and queue.exchange.type != "direct" for queue in queues):
+        return ()
+    return tuple(queue.alias or queue.name for queue in queues)
 
 
 def _limits(request: JobRequest) -> tuple[float | None, float | None]:
@@ -134,6 +211,7 @@ def strategy(task: Any, app: Any, consumer: Any) -> Any:
             return consumer.on_foreign_message(message)
         request = _read(message, task=task, app=app, hostname=hostname, eventer=eventer, on_ack=ack, on_reject=reject,
                         connection_errors=consumer.connection_errors)  # fmt: skip
+        request.queue = prefetch.queue_of(consumer)
         logger.info("Task %s[%s] received", request.name, request.id)
         signals.task_received.send(sender=consumer, request=request)
         request.send_event(
@@ -155,7 +233,9 @@ def strategy(task: Any, app: Any, consumer: Any) -> Any:
 def _read(message: Any, **options: Any) -> JobRequest:
     try:
         _check(message.headers)
-        return JobRequest(message, body=message.body, headers=dict(message.headers), decoded=False, utc=True, **options)
+        # What a job's message does not have means nothing: its row knows.
+        headers = {name: value for name, value in message.headers.items() if name in _HEADERS}
+        return JobRequest(message, body=message.body, headers=headers, decoded=False, utc=True, **options)
     except Exception as error:  # whatever a forged header holds must not stop the worker
         raise InvalidTaskError(f"{type(error).__name__}: {error}") from error
 
@@ -165,6 +245,12 @@ def _check(headers: Mapping[str, Any]) -> None:
     limits = headers.get("timelimit") or (None, None)
     if not isinstance(limits, (list, tuple)) or len(limits) != 2 or not all(map(_is_limit, limits)):
         raise ValueError(f"timelimit is {limits!r:.100}")
+    pack = headers.get(PACK)
+    if pack is not None and get_settings().signing_keys:
+        raise ValueError("a signed message has no pack")
+    if pack is not None and any(limits):
+        # Its jobs have none; the pool would heed these.
+        raise ValueError(f"a pack has no time limits, not {limits!r:.100}")
     if not isinstance(headers.get("id"), str) or len(headers["id"]) > _MAX_ID:
         raise ValueError(f"id is {headers.get('id')!r:.100}")
 

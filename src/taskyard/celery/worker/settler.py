@@ -22,15 +22,15 @@ from celery.exceptions import Terminated
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 from django.utils import timezone
 
-from taskyard.celery.worker import ending
-from taskyard.celery.worker.attempt import Attempt, Phase, attempting
-from taskyard.celery.worker.executor import Delivery, restore
-from taskyard.celery.worker.trouble import describe
+from taskyard.celery.attempt import ending
+from taskyard.celery.attempt.attempt import Attempt, Phase, attempting
+from taskyard.celery.attempt.executor import Delivery, restore
+from taskyard.celery.attempt.trouble import describe
 from taskyard.execution.claim import Claim, find_claim
 from taskyard.execution.outcome import Cancelled, Failed, Outcome, RetryAt, Trouble, lost
 from taskyard.execution.settle import settle
+from taskyard.jobs.rows.sql import Sql
 from taskyard.jobs.running import RunningJob
-from taskyard.jobs.sql import Sql
 from taskyard.settings import get_settings
 from taskyard.tasks import registry
 
@@ -50,6 +50,8 @@ class Death:
     error: BaseException
     #: Killed by us because the grace period of a shutdown was over.
     is_released: bool
+    #: Several jobs had that child one after another: nobody knows which of them it died of.
+    is_shared: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Unknown:
     """A message of a task this worker does not know: its row goes back to the table for a while."""
 
     job_id: uuid.UUID
+    task: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -138,7 +141,9 @@ def handle(item: Death | Unknown | Foreign) -> None:
         return
     if isinstance(item, Unknown):
         later = sql.time(now + dt.timedelta(seconds=5))
-        sql.change(item.job_id, "state = 'pending', due = %s, available_at = %s", "state = 'queued'", [False, later])
+        # Only if that is its task: a forged message moves no row.
+        back, guard = "state = 'pending', due = %s, available_at = %s", "state = 'queued' AND task = %s"
+        sql.change(item.job_id, back, guard, [False, later, item.task])
         return
     if item.pid is not None and not _wait_for_death(item.pid):
         logger.error("process %s does not die; its job %s is left to the rescuer", item.pid, item.job_id)
@@ -162,7 +167,12 @@ def outcome(death: Death, owned: Claim) -> Outcome:
     if isinstance(death.error, TimeLimitExceeded):
         return _over_time(death.error, owned)
     trouble = dataclasses.replace(describe(death.error), type="WorkerLost", reason="child-lost")
-    return lost(trouble, crashes=owned.crashes, is_crash=True, poison_after=get_settings().poison_after, now=now)
+    if "signal 9" in trouble.message:
+        # Billiard only knows the number; nobody but the kernel kills a pool's children like that.
+        trouble = dataclasses.replace(trouble, message=f"killed by signal 9, likely out of memory ({trouble.message})")
+    # One of several is not to blame for certain; it runs alone from now on.
+    poison_after = get_settings().poison_after
+    return lost(trouble, crashes=owned.crashes, is_crash=not death.is_shared, poison_after=poison_after, now=now)
 
 
 def _over_time(error: TimeLimitExceeded, owned: Claim) -> Outcome:

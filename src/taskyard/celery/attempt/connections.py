@@ -6,6 +6,7 @@ Celery closes every connection around every task, which on PostgreSQL means a ne
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -14,12 +15,16 @@ from typing import Any
 
 from celery import signals
 from celery.fixups.django import DjangoFixup, DjangoWorkerFixup
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 
 from taskyard.settings import get_settings
 
+logger = logging.getLogger(__name__)
+
 #: A connection unused for this long is asked whether it still lives before a task gets it.
 _CHECK_AFTER_SECONDS = 10.0
+#: Below the four seconds after which Celery kills a child that does not come up.
+_FIRST_WRITE_MILLISECONDS = 2000
 
 _last_used = threading.local()
 
@@ -90,3 +95,30 @@ class JobWorkerFixup(DjangoWorkerFixup):
         self._close_database()
         self.close_cache()
         return self
+
+    def on_worker_process_init(self, **kwargs: Any) -> None:
+        """Closes what was inherited; a child that was forked at the wrong moment ends, and the pool forks another."""
+        super().on_worker_process_init(**kwargs)
+        if not can_write(get_settings().database):
+            logger.warning("this child was forked while its parent was writing to SQLite; another one takes its place")
+            os._exit(1)
+
+
+def can_write(alias: str) -> bool:
+    """Whether this process can take SQLite's write lock within two seconds; True for other databases.
+
+    SQLite keeps the locks of a process in its memory, too. A child that was forked while a thread of its parent held
+    the write lock takes it for held, for ever: it would claim nothing and keep its slot.
+    """
+    connection = connections[alias]
+    if connection.vendor != "sqlite":
+        return True
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"PRAGMA busy_timeout = {_FIRST_WRITE_MILLISECONDS}")
+        with transaction.atomic(using=alias):
+            return True
+    except OperationalError:
+        return False
+    finally:
+        connection.close()

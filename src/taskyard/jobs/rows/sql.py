@@ -13,6 +13,8 @@ from uuid import UUID
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from taskyard.jobs.rows import prepared
+
 TABLE = "taskyard_job"
 
 #: Makes the commit of this one statement asynchronous on PostgreSQL without touching the session. Losing it in a
@@ -43,16 +45,39 @@ class Sql:
         ``params`` are those of ``assign`` followed by those of ``guard``. With ``weak`` the commit may be lost in a
         database crash.
         """
-        tail = _WEAK if weak and self.vendor == "postgresql" and not self.connection.in_atomic_block else ""
+        tail = self._weak() if weak else ""
         update = f"UPDATE {TABLE} SET {assign} WHERE {guard} AND id = %s{tail}"
         values = [*params, self.uuid(job_id)]
         if self.vendor != "mysql":
-            return self._one(f"{update} RETURNING {returning}", values)
+            return self.one(f"{update} RETURNING {returning}", values)
         with transaction.atomic(using=self.alias), self.connection.cursor() as cursor:
             cursor.execute(update, values)
             if not cursor.rowcount:
                 return None
-            return self._one(f"SELECT {returning} FROM {TABLE} WHERE id = %s", [self.uuid(job_id)])
+            return self.one(f"SELECT {returning} FROM {TABLE} WHERE id = %s", [self.uuid(job_id)])
+
+    def change_many(
+        self, assign: str, guard: str, params: Sequence[Any], *, job_ids: Sequence[UUID], returning: str
+    ) -> list[tuple[Any, ...]]:
+        """On PostgreSQL, :meth:`change` for several rows, weakly; those it changed, in no order."""
+        update = f"UPDATE {TABLE} SET {assign} WHERE {guard} AND id = ANY(%s::uuid[]){self._weak()}"
+        return self.all(f"{update} RETURNING {returning}", [*params, [str(job_id) for job_id in job_ids]])
+
+    def succeed_many(self, ends: Sequence[tuple[UUID, dt.datetime, dt.datetime, str | None]], token: int) -> set[UUID]:
+        """On PostgreSQL, end attempts (id, start, end, result) that hold ``token`` as succeeded; the ids of those."""
+        statement = (
+            f"UPDATE {TABLE} AS job SET state = 'succeeded', custom_state = '', started_at = its.started_at,"
+            " finished_at = its.finished_at, result = its.result, error = NULL, unique_lock = NULL, crashes = 0"
+            " FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::text[])"
+            " AS its(id, started_at, finished_at, result)"
+            f" WHERE job.id = its.id AND job.claim = %s AND job.state = 'running'{self._weak()} RETURNING job.id"
+        )
+        texts = [(str(job_id), start.isoformat(), end.isoformat(), result) for job_id, start, end, result in ends]
+        columns = [list(column) for column in zip(*texts, strict=True)]
+        return {self.read_uuid(row[0]) for row in self.all(statement, [*columns, token])}
+
+    def _weak(self) -> str:
+        return _WEAK if self.vendor == "postgresql" and not self.connection.in_atomic_block else ""
 
     def take(
         self, assign: str, where: str, params: Sequence[Any], *, order: str = "", limit: int, returning: str
@@ -95,11 +120,20 @@ class Sql:
         """Run a query; its rows, raw (use :meth:`read_uuid` and :meth:`read_time`)."""
         return self._all(statement, params)
 
-    def _one(self, statement: str, params: Sequence[Any]) -> tuple[Any, ...] | None:
+    def one(self, statement: str, params: Sequence[Any]) -> tuple[Any, ...] | None:
+        """Run a statement of the hot path; its only row, or None. UUIDs and times as in :meth:`query`."""
+        rows = prepared.run(self.connection, statement, params=params)
+        if rows is not None:
+            return rows[0] if rows else None
         with self.connection.cursor() as cursor:
             cursor.execute(statement, params)
             row: tuple[Any, ...] | None = cursor.fetchone()
             return row
+
+    def all(self, statement: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run a statement of the hot path; its rows. UUIDs and times as in :meth:`query`."""
+        rows = prepared.run(self.connection, statement, params=params)
+        return self._all(statement, params) if rows is None else rows
 
     def _all(self, statement: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
         with self.connection.cursor() as cursor:

@@ -13,8 +13,8 @@ from celery.exceptions import Ignore, Reject
 from celery.exceptions import Retry as CeleryRetry
 from django.utils import timezone
 
-from taskyard.celery.worker.attempt import Attempt, Phase, current_attempt
-from taskyard.celery.worker.trouble import describe, stated
+from taskyard.celery.attempt.attempt import Attempt, Phase, current_attempt
+from taskyard.celery.attempt.trouble import describe, stated
 from taskyard.errors import Discard, JobCancelled, JobFenced, Retry, Snooze, TaskyardError
 from taskyard.execution.outcome import Cancelled, Failed, RetryAt, Snoozed, Trouble
 from taskyard.runtime.faults import fault_point

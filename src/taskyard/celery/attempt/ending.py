@@ -8,9 +8,9 @@ from typing import Any
 from celery import states
 
 from taskyard import enqueue
+from taskyard.celery.attempt.attempt import Attempt
+from taskyard.celery.attempt.trouble import describe
 from taskyard.celery.seam import Sent, take_over
-from taskyard.celery.worker.attempt import Attempt
-from taskyard.celery.worker.trouble import describe
 from taskyard.execution.outcome import Cancelled, Failed, Outcome, RetryAt, Succeeded, Trouble, Waiting
 from taskyard.execution.settle import Effects
 

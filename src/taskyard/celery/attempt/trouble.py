@@ -14,7 +14,7 @@ from taskyard.execution.outcome import Trouble
 MAX_MESSAGE, MAX_TRACEBACK = 10_000, 50_000
 
 #: The modules between Celery's tracer and the task's function.
-_CALLERS = frozenset({"taskyard.celery.worker.body", "taskyard.celery.registry"})
+_CALLERS = frozenset({"taskyard.celery.attempt.body", "taskyard.celery.registry"})
 
 _REASONS: dict[type[BaseException], str] = {
     SoftTimeLimitExceeded: "soft-time-limit",

@@ -8,8 +8,8 @@ import logging
 import socket
 import threading
 import uuid
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -21,12 +21,13 @@ from django.utils import timezone
 from kombu.utils.json import loads
 
 from taskyard import events
+from taskyard.celery.attempt import ending
+from taskyard.celery.attempt.attempt import Attempt, Phase, attempting
+from taskyard.celery.attempt.body import set_aside
+from taskyard.celery.attempt.connections import discard_left_open, keep_healthy, reset_broken
 from taskyard.celery.results.cancelled import tell_canvas
-from taskyard.celery.worker import ending
-from taskyard.celery.worker.attempt import Attempt, Phase, attempting
-from taskyard.celery.worker.body import set_aside
-from taskyard.celery.worker.connections import discard_left_open, keep_healthy, reset_broken
-from taskyard.execution.claim import Claim, claim, find_claim
+from taskyard.celery.signing import arguments_digest
+from taskyard.execution.claim import Claim, Said, claim, find_claim
 from taskyard.execution.outcome import Cancelled, Failed, Outcome, Snoozed
 from taskyard.execution.settle import Effects, settle
 from taskyard.jobs.current import entered
@@ -36,6 +37,8 @@ from taskyard.jobs.scribe import scribe
 from taskyard.runtime.faults import fault_point
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: What the pool gets back: whether it failed, the value or error, the run time in seconds.
 Answer = tuple[int, Any, float]
@@ -55,6 +58,12 @@ class Delivery:
     hostname: str
     #: Celery's ``delivery_info`` for ``task.request``.
     info: Mapping[str, Any]
+    #: Hard and soft time limit as the message says; None where no message came.
+    limits: tuple[float | None, float | None] | None = None
+    #: Logical queues of the worker, see :class:`~taskyard.execution.claim.Said`.
+    queues: tuple[str, ...] = ()
+    #: Of the arguments, from a verified signature.
+    digest: str = ""
 
 
 def execute(delivery: Delivery, app: Any = None) -> Answer:
@@ -68,6 +77,8 @@ def execute(delivery: Delivery, app: Any = None) -> Answer:
         logger.info("message of job %s dropped: it is not waiting to be run", delivery.job_id)
         return ignored("not claimed")
     fault_point("job.claimed")
+    if delivery.digest and delivery.digest != arguments_digest(owned.args, owned.kwargs):
+        return _end_at_once(owned, Snoozed(timezone.now(), "its message was signed for other arguments"))
     try:
         return run(app, owned, delivery)
     finally:
@@ -76,24 +87,38 @@ def execute(delivery: Delivery, app: Any = None) -> Answer:
 
 def _claim(delivery: Delivery, *, release_lock: bool) -> Claim | None:
     arguments = (uuid.UUID(delivery.job_id), delivery.token, uuid.UUID(delivery.worker))
+    said = Said(delivery.task, *delivery.limits, delivery.queues) if delivery.limits is not None else None
+
+    def claim_it() -> Claim | None:
+        return claim(*arguments, timezone.now(), release_lock=release_lock, said=said)
+
+    return claim_surely(delivery.job_id, claim_it, lambda: find_claim(arguments[0], delivery.token))
+
+
+def claim_surely(what: str, claim_it: Callable[[], T], find_it: Callable[[], T]) -> T:
+    """Claim until the database answers; after an error the claim may have committed all the same: then it is ours.
+
+    All or part of it, where several jobs are claimed: what ``find_it`` finds is what counts then.
+    """
     wait, is_sure = 0.05, True
     while True:
         try:
-            owned = claim(*arguments, timezone.now(), release_lock=release_lock)
-            # After an error the claim may have committed all the same: then it is ours.
-            return owned if is_sure or owned else find_claim(arguments[0], delivery.token)
+            owned = claim_it()
+            return owned if is_sure else find_it()
         except (OperationalError, InterfaceError) as error:
             if wait > _LONGEST_WAIT_SECONDS:
                 raise
-            logger.warning("the claim of job %s waits for the database: %s", delivery.job_id, error)
+            logger.warning("the claim of job %s waits for the database: %s", what, error)
             is_sure = False
             reset_broken()
             threading.Event().wait(wait)
             wait *= 2
 
 
-def run(app: Any, owned: Claim, delivery: Delivery) -> Answer:
-    """Run a claimed job and settle it."""
+def run(
+    app: Any, owned: Claim, delivery: Delivery, finish: Callable[[Attempt, Outcome], object] | None = None
+) -> Answer:
+    """Run a claimed job and settle it; ``finish`` does that in the place of :func:`settle_surely`."""
     task = app.tasks.get(owned.task)
     now = timezone.now()
     if task is None:
@@ -116,7 +141,7 @@ def run(app: Any, owned: Claim, delivery: Delivery) -> Answer:
             _, _, request = restore(owned, delivery)
             is_failed, reason = isinstance(attempt.verdict, Failed), ending.reason_of(attempt.verdict)
             tell_canvas(app, attempt.celery_id, request, reason, failed=is_failed)
-        _settle(attempt, ending.outcome(attempt, timezone.now()))
+        (finish or settle_surely)(attempt, ending.outcome(attempt, timezone.now()))
     return answer
 
 
@@ -138,7 +163,7 @@ def _trace(app: Any, task: Any, attempt: Attempt, delivery: Delivery) -> Answer:
     except SoftTimeLimitExceeded as error:
         # It struck outside of the body, in the tracer's own code.
         ending.failed(attempt, error)
-        return 1, _einfo(error), 0.0
+        return 1, exception_info(error), 0.0
     except Reject as error:
         # Raised by an on_success or after_return handler, after the body.
         set_aside(attempt, error, timezone.now())
@@ -174,7 +199,7 @@ def restore(owned: Claim, delivery: Delivery) -> tuple[list[Any], dict[str, Any]
     return args, kwargs, request
 
 
-def _settle(attempt: Attempt, outcome: Outcome) -> bool:
+def settle_surely(attempt: Attempt, outcome: Outcome) -> bool:
     """Settle until it is decided; False if the attempt is not ours any more."""
     wait = 0.05
     attempt.phase = Phase.SETTLING
@@ -207,10 +232,11 @@ def _end_at_once(owned: Claim, outcome: Outcome) -> Answer:
 
 def ignored(why: str) -> Answer:
     """What the pool is told of a message whose job needs nothing more from Celery."""
-    return 1, _einfo(Ignore(why)), 0.0
+    return 1, exception_info(Ignore(why)), 0.0
 
 
-def _einfo(error: BaseException) -> ExceptionInfo:
+def exception_info(error: BaseException) -> ExceptionInfo:
+    """The error as it crosses the pipe to the pool's parent."""
     try:
         raise error
     except BaseException:

@@ -1,0 +1,184 @@
+"""A job about to be written, and the one statement that writes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import functools
+import json
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import models
+
+from taskyard.errors import InvalidName
+from taskyard.jobs.models import Job
+from taskyard.jobs.rows.sql import TABLE, Sql
+from taskyard.jobs.states import State
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class NewJob:
+    """Values of a new row; payloads are JSON text already."""
+
+    id: uuid.UUID
+    task: str
+    queue: str
+    created_at: dt.datetime
+    available_at: dt.datetime
+    args: str = "[]"
+    kwargs: str = "{}"
+    message: str | None = None
+    task_id: str = ""
+    tenant: str = ""
+    priority: int = 0
+    max_attempts: int = 1
+    expires_at: dt.datetime | None = None
+    soft_time_limit: float | None = None
+    time_limit: float | None = None
+    unique_key: str | None = None
+    unique_lock: str | None = None
+    subject_type: str = ""
+    subject_id: str = ""
+    created_by: str = ""
+    parent: uuid.UUID | None = None
+    root: uuid.UUID | None = None
+    tags: str | None = None
+    trace: str = ""
+    state: str = State.PENDING
+    error: str | None = None
+    finished_at: dt.datetime | None = None
+
+
+#: Columns that differ from row to row.
+FIELDS = tuple(field.name for field in dataclasses.fields(NewJob))
+_TIMES = frozenset({"created_at", "available_at", "expires_at", "finished_at"})
+_UUIDS = frozenset({"id", "parent", "root"})
+#: Columns a new row fills with a constant.
+CONSTANTS = {"attempt": 0, "crashes": 0, "publishes": 0, "custom_state": "''", "progress_message": "''"}
+_COLUMNS = ", ".join((*FIELDS, "due", *CONSTANTS))
+_ROW = f"({', '.join(['%s'] * (len(FIELDS) + 1))}, {', '.join(str(v) for v in CONSTANTS.values())})"
+#: SQLite's oldest supported builds take 32,766 parameters in one statement.
+MAX_ROWS = 32_766 // (len(FIELDS) + 1)
+
+#: What most jobs leave as it is, as it stands in the statement that writes one of them.
+_USUAL = {field.name: field.default for field in dataclasses.fields(NewJob) if field.default is not dataclasses.MISSING}
+
+
+_NAMES = {"task": 255, "queue": 255, "task_id": 255, "tenant": 63}
+_TEXTS = {"unique_key": 1_000_000, "created_by": 150, "subject_id": 100, "trace": 64}
+
+
+def refuse_odd_names(job: NewJob) -> None:
+    """Raise :class:`InvalidName` for what one database would cut, another refuse, and a log show as something else."""
+    names = job.task + job.queue + job.task_id + job.tenant
+    texts = (job.unique_key or "") + job.created_by + job.subject_id + job.trace
+    if len(names) <= 63 and len(texts) <= 64 and (names + texts).isprintable():
+        # Nearly always: this is on the way of every job.
+        return
+    for name, limit in _NAMES.items():
+        value = getattr(job, name)
+        if len(value) > limit or not value.isprintable():
+            raise InvalidName(name, value, limit)
+    for name, limit in _TEXTS.items():
+        value = getattr(job, name)
+        if value and (len(value) > limit or not (value.isascii() or _is_unicode(value)) or "\0" in value):
+            raise InvalidName(name, value, limit)
+
+
+def refuse_odd_key(key: str) -> None:
+    """The same for a unique key alone."""
+    if "\0" in key or len(key) > _TEXTS["unique_key"] or not (key.isascii() or _is_unicode(key)):
+        raise InvalidName("unique_key", key, _TEXTS["unique_key"])
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def insert(sql: Sql, jobs: Sequence[NewJob]) -> set[uuid.UUID]:
+    """Write the rows in one statement and return the ids that are new.
+
+    A row whose unique key is held, or whose id exists, is left out. Waits while another open transaction is about to
+    write the same key.
+    """
+    if len(jobs) == 1 and sql.vendor != "mysql":
+        return {jobs[0].id} if _insert_one(sql, jobs[0]) else set()
+    values: list[Any] = []
+    for job in jobs:
+        values.extend(_stored(sql, name, getattr(job, name)) for name in FIELDS)
+        values.append(job.available_at <= job.created_at)
+    rows = ", ".join([_ROW] * len(jobs))
+    statement = f"INSERT INTO {TABLE} ({_COLUMNS}) VALUES {rows}"
+    if sql.vendor == "mysql":
+        return _insert_mysql(sql, jobs, statement, values)
+    written = sql.query(f"{statement} ON CONFLICT DO NOTHING RETURNING id", values)
+    return {sql.read_uuid(row[0]) for row in written}
+
+
+def _insert_one(sql: Sql, job: NewJob) -> bool:
+    given = [name for name in FIELDS if getattr(job, name) != _USUAL.get(name, _USUAL)]
+    values = [_stored(sql, name, getattr(job, name)) for name in given]
+    return sql.one(_statement(tuple(given)), [*values, job.available_at <= job.created_at]) is not None
+
+
+@functools.lru_cache(maxsize=50)
+def _statement(given: tuple[str, ...]) -> str:
+    # A handful of forms, so that each can be prepared; a value that is not sent costs nothing on its way.
+    usual = {name: "NULL" if value is None else _literal(value) for name, value in _USUAL.items() if name not in given}
+    constants = {**usual, **CONSTANTS}
+    columns = ", ".join((*given, "due", *constants))
+    values = ", ".join((*["%s"] * (len(given) + 1), *(str(value) for value in constants.values())))
+    return f"INSERT INTO {TABLE} ({columns}) VALUES ({values}) ON CONFLICT DO NOTHING RETURNING id"
+
+
+def _literal(value: object) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value)
+
+
+def _insert_mysql(sql: Sql, jobs: Sequence[NewJob], statement: str, values: list[Any]) -> set[uuid.UUID]:
+    before = _existing(sql, jobs)
+    sql.execute(f"{statement} ON DUPLICATE KEY UPDATE {TABLE}.id = {TABLE}.id", values)
+    return _existing(sql, jobs) - before
+
+
+def _existing(sql: Sql, jobs: Sequence[NewJob]) -> set[uuid.UUID]:
+    marks = ", ".join(["%s"] * len(jobs))
+    rows = sql.query(f"SELECT id FROM {TABLE} WHERE id IN ({marks})", [sql.uuid(job.id) for job in jobs])
+    return {sql.read_uuid(row[0]) for row in rows}
+
+
+def _stored(sql: Sql, name: str, value: Any) -> Any:
+    if name in _TIMES:
+        return sql.time(value)
+    return sql.uuid(value) if name in _UUIDS else value
+
+
+def as_job(new: NewJob, alias: str) -> Job:
+    """The row as the model its caller expects, without reading it back."""
+    defaults, places = _model_values()
+    values: list[Any] = list(defaults)
+    for name in FIELDS:
+        values[places[name]] = getattr(new, name)
+    for name in ("args", "kwargs", "message", "tags", "error"):
+        text = values[places[name]]
+        values[places[name]] = None if text is None else json.loads(text)
+    values[places["due"]] = new.available_at <= new.created_at
+    # As Django makes one of a row: by position.
+    job = Job(*values)  # type: ignore[misc]
+    job._state.adding, job._state.db = False, alias
+    return job
+
+
+@functools.cache
+def _model_values() -> tuple[tuple[Any, ...], dict[str, int]]:
+    """The defaults of a row in the order of its columns, and where each column stands."""
+    fields = Job._meta.concrete_fields
+    # What the database computes is read when it is asked for.
+    defaults = tuple(models.DEFERRED if field.generated else field.get_default() for field in fields)
+    return defaults, {field.name: place for place, field in enumerate(fields)}

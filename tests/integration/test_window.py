@@ -1,0 +1,59 @@
+"""A Redis channel that carries the window, without a worker around it."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import kombu
+import pytest
+import redis
+
+from taskyard.celery.messages import MARK
+from taskyard.celery.worker.window import carry
+from tests.servers import wait_until
+
+
+@pytest.fixture
+def consumer(redis_url: str) -> Iterator[tuple[kombu.Connection, Any, list[Any]]]:
+    """A connection whose channel carries the window, with room for two messages; and what came."""
+    with kombu.Connection(redis_url, transport_options={"brpop_timeout": 20}) as connection:
+        carry(connection.transport)
+        channel, came = connection.channel(), []
+        channel.basic_qos(0, 2, False)
+        with kombu.Consumer(
+            channel, [kombu.Queue("window", routing_key="window")], on_message=came.append, accept=["json"]
+        ):
+            yield connection, channel, came
+            for message in came:
+                message.ack()
+
+
+def _turn(connection: kombu.Connection) -> None:
+    with suppress(TimeoutError):
+        connection.drain_events(timeout=0.05)
+
+
+def _send(redis_url: str, name: str) -> None:
+    with kombu.Connection(redis_url) as other:
+        other.Producer().publish({}, routing_key="window", headers={MARK: 1, "id": name})
+
+
+def test_a_message_that_comes_when_the_room_is_gone_goes_back_instead_of_lying_in_the_socket(
+    redis_url: str, consumer: tuple[kombu.Connection, Any, list[Any]]
+) -> None:
+    connection, channel, came = consumer
+    _send(redis_url, "first")
+    wait_until(lambda: _turn(connection) or came, 10, "the first message comes")
+    # There is room for another one: it is asked for.
+    wait_until(lambda: _turn(connection) or channel._in_poll, 10, "it asks for the next")
+    channel.basic_qos(0, 1, False)
+
+    _send(redis_url, "second")
+    with redis.Redis.from_url(redis_url) as client:
+        wait_until(lambda: _turn(connection) or client.llen("window") == 1, 10, "others can have it")
+    wait_until(lambda: _turn(connection) or not channel._in_poll, 10, "it asks for nothing more")
+    assert [message.headers["id"] for message in came] == ["first"]
+
+    came.pop().ack()
+    wait_until(lambda: _turn(connection) or came, 10, "it comes once there is room")
+    assert [message.headers["id"] for message in came] == ["second"]
