@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -29,10 +31,23 @@ def wait_until(condition: Callable[[], object], timeout: float, what: str) -> No
         time.sleep(0.02)
 
 
+def _mount_memory(folder: Path, size_bytes: int) -> None:
+    options = f"size={size_bytes},mode=0700"
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise ServerMissing(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+
+
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port that nobody listens on, below those of outgoing connections: one of them must not take it meanwhile."""
+    while True:
+        # Not of `random`, which the tests' runner seeds alike before each test.
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def accepts_connections(port: int, host: str = "127.0.0.1") -> bool:
@@ -64,6 +79,8 @@ class PrivateServer:
     name: str
     #: The signal that ends it cleanly and soon, even with clients connected.
     stop_signal = signal.SIGTERM
+    #: Set before it starts: its data has a disk of this size to itself, for a test to fill. Needs root.
+    disk_bytes: int | None = None
 
     def __init__(self, *, user: str | None = None) -> None:
         self.user = user
@@ -151,6 +168,8 @@ class PrivateServer:
         self.stop()
         self.clean_up()
         if self.folder is not None:
+            if self.disk_bytes is not None:
+                subprocess.run(["umount", "--lazy", str(self.data)], capture_output=True, check=False)
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None
 
@@ -163,7 +182,22 @@ class PrivateServer:
         assert self.process is not None, f"{self.name} was never started"
         return self.process.pid
 
+    def fill_disk(self) -> None:
+        """Leave not one byte of its disk free."""
+        assert self.disk_bytes is not None, f"{self.name} has no disk of its own"
+        with self.ballast.open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+
+    def empty_disk(self) -> None:
+        """Give that room back."""
+        self.ballast.unlink()
+
     # how it is done
+
+    @property
+    def ballast(self) -> Path:
+        return self.data / "ballast"
 
     @property
     def data(self) -> Path:
@@ -180,6 +214,8 @@ class PrivateServer:
         self.folder = Path(tempfile.mkdtemp(prefix=f"taskyard-{self.name}-", dir="/tmp"))
         self.folder.chmod(0o755)
         self.data.mkdir(mode=0o700)
+        if self.disk_bytes is not None:
+            _mount_memory(self.data, self.disk_bytes)
         if self.user:
             shutil.chown(self.data, self.user)
 

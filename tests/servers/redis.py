@@ -22,6 +22,8 @@ class PrivateRedis(PrivateServer):
     def __init__(self, binary: str) -> None:
         super().__init__()
         self.binary = binary
+        #: More options of its command line; they hold from the next start.
+        self.options: dict[str, str] = {}
 
     @property
     def url(self) -> str:
@@ -34,6 +36,7 @@ class PrivateRedis(PrivateServer):
             "--dir": str(self.data),
             "--save": "",
             "--daemonize": "no",
+            **self.options,
         }
         return [self.binary, *(word for option in options.items() for word in option)]
 
