@@ -1,0 +1,1 @@
+"""Taskyard measured beside what people would pick instead; docs/benchmarks.md says how."""
