@@ -3,12 +3,19 @@
 
 PYTHON ?= $(shell sh tools/find-python.sh)
 VENV   := .venv
+BENCH  := .venv-bench
 PY     := $(VENV)/bin/python
 PIP    := $(PY) -m pip --disable-pip-version-check install --quiet
 ARGS   ?=
+SEEDS  ?= 100000
+PROCESSES ?= 2
+MINUTES ?= 20
+BROKER ?= database
+DB     ?= postgres
+TIMINGS ?= short
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench verify clean
+.PHONY: help demo test check format bench bench-quick bench-layout simulate soak verify clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -39,12 +46,34 @@ format: $(VENV)/.dev  ## Let ruff mend what it can
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(VENV)/.dev  ## Measure the layouts of the job table against each other (docs/decisions/0002)
+$(BENCH)/.bench: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Taskyard needs Python 3.11 or newer; set PYTHON=/path/to/python."; exit 1; }
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[bench]'
+	@touch $@
+
+bench: $(BENCH)/.bench  ## Measure beside the peers and write bench/RESULTS.md; hours: choose with ARGS="drain enqueue"
+	$(BENCH)/bin/python -m bench --save $(ARGS)
+
+bench-quick: $(BENCH)/.bench  ## The same with tiny counts and nothing written, to see that it works
+	$(BENCH)/bin/python -m bench --quick $(ARGS)
+
+bench-layout: $(VENV)/.dev  ## Measure the layouts of the job table against each other (docs/decisions/0002)
 	$(PY) bench/layout.py $(ARGS)
 
-verify: $(VENV)/.dev  ## Slow promises: extras leave Django alone, the wheel installs and runs
+soak: $(VENV)/.dev  ## Random faults under load, then the checker (MINUTES= BROKER= DB= SEED= JOBS= TIMINGS=default)
+	@$(PY) -m tests.soak --minutes $(MINUTES) --broker $(BROKER) --db $(DB) --timings $(TIMINGS) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
+
+simulate: $(VENV)/.dev  ## Simulate 100,000 worlds full of faults (SEEDS=, PROCESSES=), or replay one with its story (SEED=)
+	@$(PY) -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --processes $(PROCESSES))
+
+verify: $(VENV)/.dev  ## Slow promises: extras leave Django alone, the wheel installs and runs, the simulation, the soak
 	$(PY) tools/verify_extras.py
 	$(PY) tools/verify_wheel.py
+	$(PY) -m pytest -m verify --timeout=600
+	$(PY) -m tests.simulation --seeds $(SEEDS) --processes $(PROCESSES)
+	for broker in database redis rabbitmq; do $(PY) -m tests.soak --minutes $(MINUTES) --broker $$broker || exit 1; done
+	for db in sqlite mysql; do $(PY) -m tests.soak --minutes 5 --db $$db --jobs 6000 || exit 1; done
 
 clean:  ## Remove environments, caches and build products
 	rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,7 +1,9 @@
-"""`make test`: the checks, then every tier of tests with its time budget, then the other interpreters.
+"""`make test`: the checks, every tier of tests with its time budget, and the other interpreters, two runs at a time.
 
-Servers are found or started once, here, and handed to every run through the environment. A tier whose folder does not
-exist is skipped out loud; a folder in which pytest finds nothing is a failure. The last line sums everything up.
+Servers are found or started once, here, and handed to every run through the environment; whatever else a run needs
+(database, virtual host, ports, files) it makes for itself, so that runs side by side never meet. What a run prints is
+kept and shown whole when it ends. A tier whose folder does not exist is skipped out loud; a folder in which pytest
+finds nothing is a failure. The last line sums everything up.
 """
 
 import os
@@ -11,6 +13,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,16 +23,27 @@ sys.path.insert(0, str(ROOT))
 
 from tests import servers  # noqa: E402 - the tests are a folder of this repository, not an installed package
 
+#: Tests wait more than they compute, so that one run leaves cores idle; more than two starve each other's workers.
+LANES = 2
+#: What each tier may take beside another one, on two cores.
 BUDGET_SECONDS = {
     "architecture": 90,
-    "unit": 10,
-    "integration": 120,
-    "acceptance": 480,
-    "faults": 330,
+    "unit": 20,
+    "integration": 150,
+    "acceptance": 720,
+    "faults": 600,
+    "simulation": 180,
+    "soak": 120,
     "upgrade": 60,
 }
+CHECK_SECONDS = 60
+INSTALL_SECONDS = 120
+#: What `make test` may take as a whole.
+TOTAL_SECONDS = 25 * 60
 #: A run is stopped at this many times its budget: it hangs.
 PATIENCE = 3
+#: How often the log tells what is going on.
+HEARTBEAT_SECONDS = 30
 #: The tier that runs once per database, and the databases in the order of their importance.
 PER_DATABASE = "integration"
 DATABASES = ("postgres", "sqlite", "mysql")
@@ -36,7 +51,15 @@ DATABASES = ("postgres", "sqlite", "mysql")
 MATRIX = {"3.11": "5.2", "3.12": "6.1", "3.13": "6.1"}
 MATRIX_RUNS = (("unit", "sqlite"), ("integration", "sqlite"), ("integration", "postgres"))
 
+#: An environment of the matrix, made or renewed: interpreter, folder, the Django it is for.
+INSTALL = """
+"$1" -m venv "$2"
+"$2/bin/python" -m pip --disable-pip-version-check install --quiet --editable '.[test]' "$3"
+touch "$2/.test"
+"""
+
 CLOSING_LINE = re.compile(r"^=+ (.* in [\d.]+s.*) =+$")
+PROGRESS = re.compile(r"\[ *(\d+%)\]$")
 COUNT = re.compile(r"(\d+) (passed|failed|skipped|errors?|xfailed|xpassed)")
 
 
@@ -62,6 +85,17 @@ class Report:
         self.skipped.append(what)
         self.say(f"  {what:<48} SKIPPED: {reason}")
 
+    def ended(self, run: "Run") -> None:
+        """Show what it printed, and its line."""
+        print(f"\n---- {run.label}", *run.output, sep="\n", flush=True)
+        if run.has_failed:
+            self.failures.append(run.label)
+        self.count(run.closing)
+        over = "  OVER BUDGET" if run.seconds > run.budget else ""
+        self.say(
+            f"  {run.label:<48} {run.verdict:<16} {run.seconds:6.1f} s of {run.budget} s{over}  {run.closing}".rstrip()
+        )
+
     def summary(self, seconds: float) -> str:
         words = ("failed", "error", "passed", "skipped", "xfailed", "xpassed")
         parts = [f"{self.counts[word]} {word}" for word in words if self.counts.get(word)]
@@ -69,152 +103,234 @@ class Report:
             parts.append(f"FAILED: {' + '.join(self.failures)}")
         if self.skipped:
             parts.append(f"{len(self.skipped)} runs skipped, see above")
-        return f"==== {'; '.join(parts) or 'nothing ran'} in {seconds:.0f}s ===="
+        over = "  OVER BUDGET" if seconds > TOTAL_SECONDS else ""
+        return f"==== {'; '.join(parts) or 'nothing ran'} in {seconds:.0f} s of {TOTAL_SECONDS} s{over} ===="
 
 
 @dataclass
 class Run:
-    """One command with its output passed through, ended with its whole group when it takes too long."""
+    """One command in a process group of its own, which ends as a whole when it takes too long or nobody wants it."""
 
+    label: str
     command: list[str]
     env: dict[str, str]
-    patience_seconds: float
+    budget: int
+    output: list[str] = field(default_factory=list)
     closing: str = ""
+    code: int | None = None
+    started_at: float | None = None
+    seconds: float = 0.0
     timed_out: bool = False
+    unwanted: threading.Event = field(default_factory=threading.Event)
+    #: What it makes possible.
+    then: list["Run"] = field(default_factory=list)
 
-    def __call__(self) -> int:
+    def __call__(self) -> None:
+        if self.unwanted.is_set():
+            return
+        self.started_at = time.monotonic()
         child = subprocess.Popen(
             self.command,
             cwd=ROOT,
             env=self.env,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
             start_new_session=True,
         )
-        reader = threading.Thread(target=self._pass_through, args=(child,), daemon=True)
+        reader = threading.Thread(target=self._read, args=(child,), daemon=True)
         reader.start()
         try:
-            code = child.wait(self.patience_seconds)
-        except BaseException as error:
-            self.timed_out = isinstance(error, subprocess.TimeoutExpired)
-            code = self._end(child)
-            if not self.timed_out:
-                raise
-        # Not forever: a process the tests forgot may hold the pipe open.
-        reader.join(5)
-        return code
+            self._await(child)
+        finally:
+            # Not forever: a process the tests forgot may hold the pipe open.
+            reader.join(5)
+            self.seconds = time.monotonic() - self.started_at
 
-    def _pass_through(self, child: subprocess.Popen[str]) -> None:
+    @property
+    def is_running(self) -> bool:
+        return self.started_at is not None and self.code is None
+
+    @property
+    def has_failed(self) -> bool:
+        return self.code != 0
+
+    @property
+    def verdict(self) -> str:
+        if self.timed_out:
+            return "stopped, it hung"
+        if self.code is None or self.unwanted.is_set():
+            return "interrupted"
+        return {0: "ok", 5: "no tests found"}.get(self.code, "FAILED")
+
+    @property
+    def progress(self) -> str:
+        """How far it is, as pytest tells it."""
+        found = (PROGRESS.search(line) for line in reversed(self.output.copy()))
+        percent = next((match[1] for match in found if match), "")
+        return f"{self.label} {time.monotonic() - (self.started_at or 0):.0f} s {percent}".rstrip()
+
+    def _read(self, child: subprocess.Popen[str]) -> None:
         assert child.stdout is not None
-        for line in child.stdout:
-            print(line, end="", flush=True)
-            match = CLOSING_LINE.match(line.strip())
-            self.closing = match[1] if match else self.closing
+        with child.stdout:
+            for line in child.stdout:
+                self.output.append(line.rstrip())
+                match = CLOSING_LINE.match(line.strip())
+                self.closing = match[1] if match else self.closing
 
-    def _end(self, child: subprocess.Popen[str]) -> int:
-        for number in (signal.SIGINT, signal.SIGKILL):
-            os.killpg(child.pid, number)
+    def _await(self, child: subprocess.Popen[str]) -> None:
+        deadline = time.monotonic() + self.budget * PATIENCE
+        while not self.unwanted.is_set() and time.monotonic() < deadline:
             try:
-                return child.wait(20)
+                self.code = child.wait(0.2)
+                return
             except subprocess.TimeoutExpired:
                 continue
+        self.timed_out = not self.unwanted.is_set()
+        self.code = self._end(child)
+
+    def _end(self, child: subprocess.Popen[str]) -> int:
+        # Interrupted, pytest tears its tests down: their workers and servers are in sessions of their own.
+        os.killpg(child.pid, signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(45)
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
         return child.wait()
 
 
-def pytest_run(report: Report, python: str, tier: str, label: str, database: str | None = None) -> None:
-    if not (ROOT / "tests" / tier).is_dir():
-        report.skip(label, f"there is no tests/{tier} yet")
-        return
-    if database not in (None, "sqlite") and servers.url(database) is None:
-        report.skip(label, servers.missing()[database])
-        return
-    env = {**os.environ, **servers.environment(), **({"TASKYARD_TEST_DB": database} if database else {})}
-    budget = BUDGET_SECONDS[tier]
-    print(f"\n---- {label} (budget {budget} s)", flush=True)
-    started = time.monotonic()
-    run = Run([python, "-m", "pytest", f"tests/{tier}"], env, budget * PATIENCE)
-    code = run()
-    seconds = time.monotonic() - started
-    report.count(run.closing)
-    if code:
-        report.failures.append(label)
-    verdict = (
-        "ok" if code == 0 else "no tests found" if code == 5 else "stopped, it hung" if run.timed_out else "FAILED"
-    )
-    over = "  OVER BUDGET" if seconds > budget else ""
-    report.say(f"  {label:<48} {verdict:<16} {seconds:6.1f} s of {budget} s{over}  {run.closing}")
+class Lanes:
+    """Runs side by side, the longest first, and installations beside them, one at a time."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self._lanes = ThreadPoolExecutor(LANES)
+        self._installer = ThreadPoolExecutor(1)
+        self._pending: dict[Future[None], Run] = {}
+
+    def __enter__(self) -> "Lanes":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Whatever still runs is ended, with its process group."""
+        for run in self._pending.values():
+            run.unwanted.set()
+        for lane in (self._lanes, self._installer):
+            lane.shutdown(cancel_futures=True)
+        for run in self._pending.values():
+            if run.started_at is None:
+                self.report.skip(run.label, "interrupted before its turn")
+            else:
+                self.report.ended(run)
+
+    def add(self, runs: list[Run]) -> None:
+        for run in sorted(runs, key=lambda run: run.budget, reverse=True):
+            self._pending[self._lanes.submit(run)] = run
+
+    def install(self, run: Run) -> None:
+        self._pending[self._installer.submit(run)] = run
+
+    def wait(self) -> None:
+        """Until everything has ended; meanwhile, a line now and then tells what is running."""
+        while self._pending:
+            done, _ = wait(self._pending, HEARTBEAT_SECONDS, FIRST_COMPLETED)
+            for future in done:
+                self._take(future)
+            if not done:
+                running = [run.progress for run in self._pending.values() if run.is_running]
+                print(f"  ... {', '.join(running)}", flush=True)
+
+    def _take(self, future: Future[None]) -> None:
+        run = self._pending.pop(future)
+        future.result()
+        self.report.ended(run)
+        if not run.has_failed:
+            self.add(run.then)
 
 
-def check(report: Report) -> None:
-    print("---- check", flush=True)
-    started = time.monotonic()
-    code = subprocess.run([sys.executable, "tools/check.py"], cwd=ROOT, check=False).returncode
-    if code:
-        report.failures.append("check")
-    report.say(f"  {'check':<48} {'FAILED' if code else 'ok':<16} {time.monotonic() - started:6.1f} s")
+def environment(database: str | None = None) -> dict[str, str]:
+    """The servers that were found, and no name of a run: each makes one for itself, and a database of that name."""
+    kept = {name: value for name, value in os.environ.items() if name != "TASKYARD_TEST_RUN"}
+    return {**kept, **servers.environment(), **({"TASKYARD_TEST_DB": database} if database else {})}
 
 
-def main_environment(report: Report) -> None:
+def pytest_runs(
+    report: Report, tier: str, databases: tuple[str | None, ...] = (None,), python: str = sys.executable, cell: str = ""
+) -> list[Run]:
+    """A run per database; what cannot run is said."""
+    runs = []
+    for database in databases:
+        label = f"{tier}{f' on {database}' if database else ''}{f', {cell}' if cell else ''}"
+        if not (ROOT / "tests" / tier).is_dir():
+            report.skip(label, f"there is no tests/{tier} yet")
+        elif database not in (None, "sqlite") and servers.url(database) is None:
+            report.skip(label, servers.missing()[database])
+        else:
+            command = [python, "-m", "pytest", f"tests/{tier}"]
+            runs.append(Run(label, command, environment(database), BUDGET_SECONDS[tier]))
+    return runs
+
+
+def main_environment(report: Report, lanes: Lanes) -> None:
+    lanes.add([Run("check", [sys.executable, "tools/check.py"], environment(), CHECK_SECONDS)])
+    runs = []
     for tier in BUDGET_SECONDS:
-        if tier != PER_DATABASE:
-            pytest_run(report, sys.executable, tier, tier)
-            continue
-        for database in DATABASES:
-            pytest_run(report, sys.executable, tier, f"{tier} on {database}", database)
+        runs += pytest_runs(report, tier, DATABASES if tier == PER_DATABASE else (None,))
+    lanes.add(runs)
 
 
-def matrix(report: Report) -> None:
+def matrix(report: Report, lanes: Lanes) -> None:
     import django
 
     here = (f"{sys.version_info.major}.{sys.version_info.minor}", ".".join(map(str, django.VERSION[:2])))
     for python_version, django_version in MATRIX.items():
         cell = f"Python {python_version}, Django {django_version}"
         if (python_version, django_version) == here:
-            report.say(f"  {cell:<48} is the main environment, already run")
+            report.say(f"  {cell:<48} is the main environment")
             continue
-        python = environment_for(report, python_version, django_version, cell)
-        for tier, database in MATRIX_RUNS if python else ():
-            pytest_run(report, python, tier, f"{tier} on {database}, {cell}", database)
+        found = subprocess.run(
+            ["sh", "tools/find-python.sh", python_version], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        if found.returncode:
+            report.skip(cell, f"no Python {python_version} on this machine")
+            continue
+        folder = ROOT / f".venv-py{python_version.replace('.', '')}-django{django_version.replace('.', '')}"
+        runs = [
+            run
+            for tier, database in MATRIX_RUNS
+            for run in pytest_runs(report, tier, (database,), str(folder / "bin" / "python"), cell)
+        ]
+        stamp = folder / ".test"
+        if stamp.exists() and stamp.stat().st_mtime > (ROOT / "pyproject.toml").stat().st_mtime:
+            lanes.add(runs)
+            continue
+        command = ["sh", "-ec", INSTALL, "install", found.stdout.strip(), str(folder), f"Django=={django_version}.*"]
+        lanes.install(Run(f"installing {cell}", command, environment(), INSTALL_SECONDS, then=runs))
 
 
-def environment_for(report: Report, python_version: str, django_version: str, cell: str) -> str | None:
-    """The interpreter of that cell's own environment; made or renewed when pyproject.toml is newer than its stamp."""
-    found = subprocess.run(
-        ["sh", "tools/find-python.sh", python_version], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if found.returncode:
-        report.skip(cell, f"no Python {python_version} on this machine")
-        return None
-    folder = ROOT / f".venv-py{python_version.replace('.', '')}-django{django_version.replace('.', '')}"
-    python, stamp = folder / "bin" / "python", folder / ".test"
-    if stamp.exists() and stamp.stat().st_mtime > (ROOT / "pyproject.toml").stat().st_mtime:
-        return str(python)
-    print(f"\n---- installing {cell}", flush=True)
-    install = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--editable", ".[test]"]
-    for command in (
-        [found.stdout.strip(), "-m", "venv", str(folder)],
-        [str(python), *install, f"Django=={django_version}.*"],
-    ):
-        if subprocess.run(command, cwd=ROOT, check=False).returncode:
-            report.failures.append(f"installing {cell}")
-            report.say(f"  {cell:<48} FAILED to install")
-            return None
-    stamp.touch()
-    return str(python)
+def heed_signals() -> None:
+    """Whoever ends us means the whole of it. A shell's background job ignores SIGINT, and would hand that down."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def main() -> int:
+    heed_signals()
     report = Report()
     started = time.monotonic()
-    check(report)
     try:
         for kind in servers.KINDS:
             report.say(f"  server {kind:<41} {servers.describe(kind)}")
             if servers.url(kind) is None and servers.required():
                 report.failures.append(f"server {kind} missing")
-        main_environment(report)
-        matrix(report)
+        with Lanes(report) as lanes:
+            main_environment(report, lanes)
+            matrix(report, lanes)
+            lanes.wait()
+    except KeyboardInterrupt:
+        report.failures.append("interrupted")
     finally:
         servers.stop_all()
         print("\n---- all runs", *report.lines, sep="\n", flush=True)

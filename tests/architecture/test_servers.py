@@ -1,6 +1,8 @@
 """The private servers do what the tests that break things rely on, and leave nothing behind."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import psycopg
@@ -8,6 +10,10 @@ import pytest
 import redis
 
 from tests import servers
+from tests.servers import rabbitmq
+from tests.servers.process import free_port
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def test_a_killed_server_comes_back_on_the_same_port_with_nothing_left_behind() -> None:
@@ -73,3 +79,25 @@ def test_a_child_process_finds_the_servers_its_parent_found() -> None:
     assert set(servers.environment()) <= {kind.variable for kind in servers.KINDS.values()}
     assert all(address for address in servers.environment().values())
     assert os.environ.get("TASKYARD_TEST_RUN", "").startswith("taskyard_")
+
+
+VHOSTS = """
+from contextlib import ExitStack
+from tests import servers
+for _ in range(2):
+    with ExitStack() as stack:
+        print(*(stack.enter_context(servers.fresh_vhost()) for _ in range(3)))
+"""
+
+
+def test_no_virtual_host_is_used_twice_or_outlives_its_process() -> None:
+    servers.require("amqp")
+    done = subprocess.run([sys.executable, "-c", VHOSTS], capture_output=True, text=True, check=True, cwd=ROOT)
+    addresses = done.stdout.split()
+    assert len(set(addresses)) == 6
+    assert not [address for address in addresses if rabbitmq.answers(address)]
+
+
+def test_a_free_port_is_not_one_that_an_outgoing_connection_may_get() -> None:
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    assert not [port for port in (free_port() for _ in range(50)) if low <= port <= high]
