@@ -45,20 +45,38 @@ def test_inside_of_a_job_copied_rows_belong_to_its_family() -> None:
     assert {(job.parent, job.root, job.tenant) for job in Job.objects.all()} == {(running.id, root, "t")}
 
 
+def test_a_held_key_undoes_its_batch_alone_and_later_ones_are_looked_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskyard.enqueue.COPY_CHUNK", 4)
+    looked_at: list[int] = []
+    look = copying.Copier._without_held
+
+    def counted(self: copying.Copier, rows: list[copying.Copied]) -> object:
+        looked_at.append(len(rows))
+        return look(self, rows)
+
+    monkeypatch.setattr(copying.Copier, "_without_held", counted)
+    tasks.once.enqueue(key="k5")
+    report = enqueue_many(tasks.once, ({"key": f"k{n % 11}"} for n in range(12)))
+    assert (report.created, report.duplicates) == (10, 2)
+    assert Job.objects.count() == 11
+    assert looked_at == [4, 4]
+
+
 def test_a_key_taken_between_the_look_and_the_write_makes_a_duplicate_and_nothing_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    look = copying.Copier._without_duplicates
+    look = copying.Copier._without_held
 
     def look_and_lose(self: copying.Copier, rows: list[copying.Copied]) -> object:
         free = look(self, rows)
         tasks.once.enqueue(key="k3")
         return free
 
-    monkeypatch.setattr(copying.Copier, "_without_duplicates", look_and_lose)
+    monkeypatch.setattr(copying.Copier, "_without_held", look_and_lose)
+    tasks.once.enqueue(key="k7")
     with transaction.atomic():
         report = enqueue_many(tasks.once, ({"key": f"k{n}"} for n in range(10)))
-    assert (report.created, report.duplicates) == (9, 1)
+    assert (report.created, report.duplicates) == (8, 2)
     assert Job.objects.count() == 10
 
 

@@ -1,8 +1,8 @@
 """Many new rows at once on PostgreSQL: COPY, five times as fast as INSERT.
 
-https://www.postgresql.org/docs/current/sql-copy.html (text format). COPY knows no ``ON CONFLICT``: rows whose key is
-held are left out by a look beforehand, and where somebody takes a key between the look and the write, that batch is
-undone and goes the ordinary way.
+https://www.postgresql.org/docs/current/sql-copy.html (text format). COPY knows no ``ON CONFLICT``: a batch that meets a
+held key is undone, and from then on rows whose key is held are left out by a look beforehand. Where somebody takes a
+key between the look and the write, that batch goes the ordinary way.
 """
 
 from __future__ import annotations
@@ -52,19 +52,30 @@ class Copier:
         self._tail = "".join(f"\t{_text(value)}" for value in constants.values()) + "\n"
         self._statement = f"COPY {TABLE} ({', '.join((*_VARYING, *constants))}) FROM STDIN"
         self._root = str(template.root) if template.root else None
+        #: Once a key was held: it is rarely the only one.
+        self._looks_first = False
 
     def write(self, rows: Sequence[Copied], *, meanwhile: Iterator[object]) -> int:
         """Write a batch; how many of it were new. ``meanwhile`` is what to go on with while the server works on it."""
         if not self.is_unique:
             return self._copy(rows, meanwhile)
-        free = self._without_duplicates(sorted(rows, key=lambda row: row.unique_lock or ""))
+        free = _first_of_each_key(rows)
+        if not self._looks_first:
+            try:
+                return self._try_to_copy(free, meanwhile)
+            except IntegrityError:
+                self._looks_first = True
+        free = self._without_held(free)
         try:
-            with transaction.atomic(self.sql.alias):
-                return self._copy(free, meanwhile)
+            return self._try_to_copy(free, meanwhile)
         except IntegrityError:
             new = [as_new_job(self.template, row) for row in free]
             parts = (new[start : start + newjob.MAX_ROWS] for start in range(0, len(new), newjob.MAX_ROWS))
             return sum(len(newjob.insert(self.sql, part)) for part in parts)
+
+    def _try_to_copy(self, rows: Sequence[Copied], meanwhile: Iterator[object]) -> int:
+        with transaction.atomic(self.sql.alias):
+            return self._copy(rows, meanwhile)
 
     def _copy(self, rows: Sequence[Copied], meanwhile: Iterator[object]) -> int:
         lines = self._lines(rows)
@@ -85,16 +96,18 @@ class Copier:
             mine = f"\t{key.translate(_ESCAPES)}\t{lock}" if key is not None else "\t\\N\t\\N"
             yield f"{row_id}\t{self._root or row_id}\t{payload}\t{moments[available_at]}\t{due}{mine}{tail}"
 
-    def _without_duplicates(self, rows: Sequence[Copied]) -> Sequence[Copied]:
+    def _without_held(self, rows: Sequence[Copied]) -> Sequence[Copied]:
         locks = [row.unique_lock for row in rows]
-        held = self.sql.query(f"SELECT unique_lock FROM {TABLE} WHERE unique_lock = ANY(%s)", [locks])
-        seen: set[str | None] = {row[0] for row in held}
-        free: list[Copied] = []
-        for row in rows:
-            if row.unique_lock not in seen:
-                seen.add(row.unique_lock)
-                free.append(row)
-        return free
+        held = {row[0] for row in self.sql.query(f"SELECT unique_lock FROM {TABLE} WHERE unique_lock = ANY(%s)", [locks])}
+        return [row for row in rows if row.unique_lock not in held]
+
+
+def _first_of_each_key(rows: Sequence[Copied]) -> Sequence[Copied]:
+    """In the order of their keys: two calls with the same keys wait for each other, and the index is written in order."""
+    first: dict[str, Copied] = {}
+    for row in rows:
+        first.setdefault(row.unique_lock or "", row)
+    return [first[lock] for lock in sorted(first)]
 
 
 def as_new_job(template: NewJob, row: Copied) -> NewJob:
