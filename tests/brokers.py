@@ -10,7 +10,7 @@ from kombu.exceptions import ChannelError
 
 from taskyard.celery.broker import URL, register
 from taskyard.celery.broker.poller import poller_for
-from taskyard.celery.messages import outgoing_columns, outgoing_from_row, thin_message
+from taskyard.celery.messages import outgoing_columns, outgoing_from_row, shared_message, thin_message
 from taskyard.jobs.rows.sql import Sql
 from tests.workers import Project
 
@@ -38,14 +38,14 @@ def waiting(project: Project, queue: str = "celery") -> int:
             return 0
 
 
-def publish_again(project: Project, job_id: UUID) -> None:
-    """Put the message of a job into the broker, whatever state the job is in."""
+def publish_again(project: Project, *job_ids: UUID) -> None:
+    """Put the message of a job, or one that several share, into the broker, whatever state they are in."""
     sql = Sql("default")
-    row = sql.query(f"SELECT {outgoing_columns} FROM taskyard_job WHERE id = %s", [sql.uuid(job_id)])[0]
-    out = outgoing_from_row(sql, row)
-    body, headers, properties = thin_message(out)
+    statement = f"SELECT {outgoing_columns} FROM taskyard_job WHERE id = %s"
+    outs = [outgoing_from_row(sql, sql.query(statement, [sql.uuid(job_id)])[0]) for job_id in job_ids]
+    body, headers, properties = shared_message(outs) if len(outs) > 1 else thin_message(outs[0])
     with channel_of(project) as channel:
         kombu.Producer(channel).publish(
-            body, routing_key=out.queue, headers=headers, content_type="application/json", content_encoding="utf-8",
-            **properties,
+            body, routing_key=outs[0].queue, headers=headers, content_type="application/json",
+            content_encoding="utf-8", **properties,
         )  # fmt: skip

@@ -25,7 +25,7 @@ class Shelf:
     announced: list[Outgoing] = field(default_factory=list)
     in_full: list[tuple[Outgoing, str, str]] = field(default_factory=list)
 
-    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
+    def publish(self, batch: Sequence[Outgoing], *, together: int = 1) -> Sequence[Outgoing]:
         confirmed = len(batch) - min(self.refuses, len(batch))
         self.published += batch[:confirmed]
         return batch[confirmed:]

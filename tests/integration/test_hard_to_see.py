@@ -18,7 +18,7 @@ from taskyard.celery.attempt.connections import discard_left_open
 from taskyard.celery.attempt.executor import Delivery
 from taskyard.celery.results import chords
 from taskyard.celery.worker import request
-from taskyard.celery.worker.settler import Death, Foreign, Settler, Unknown, is_gone
+from taskyard.celery.worker.settler import Death, Foreign, PutBack, Settler, is_gone
 from taskyard.errors import PublishFailed
 from taskyard.execution import steering
 from taskyard.execution.rescuer import Rescuer
@@ -134,7 +134,7 @@ def test_a_job_that_was_handed_over_gives_its_unique_key_free() -> None:
 
 def test_a_queue_that_cannot_be_published_does_not_starve_the_others() -> None:
     class Picky(Shelf):
-        def publish(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
+        def publish(self, batch: Sequence[Outgoing], *, together: int = 1) -> Sequence[Outgoing]:
             return batch if batch[0].queue == "a" else super().publish(batch)
 
     shelf = Picky()
@@ -166,7 +166,7 @@ def test_a_message_that_cannot_become_a_job_does_not_end_the_settler() -> None:
     settler.submit(
         Foreign(get_app(), "no task's body", {"id": "x", "task": "t"}, "celery", lambda: given_up.append("x"))
     )
-    settler.submit(Unknown(uuid.uuid4(), "app.gone"))
+    settler.submit(PutBack(uuid.uuid4(), "app.gone"))
     settler.start()
     settler.finish(timeout=20.0)
 

@@ -73,7 +73,7 @@ class Publisher:
         """By the plan."""
         return self.world.plan.rows_are_messages
 
-    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
+    def publish(self, batch: Sequence[Outgoing], *, together: int = 1) -> Sequence[Outgoing]:
         """The part that was not confirmed; some of that may have arrived all the same."""
         arrived, confirmed = self._fate(len(batch))
         for out in batch[:arrived]:

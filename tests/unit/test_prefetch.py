@@ -58,7 +58,7 @@ def out(task: str = "app.tiny", **changes: Any) -> Outgoing:
 
 
 def packs(batch: list[Outgoing]) -> list[list[Outgoing]]:
-    return [list(pack) for pack in BrokerPublisher()._packs(batch)]
+    return [list(pack) for _, pack in BrokerPublisher()._parcels(batch)]
 
 
 @pytest.mark.parametrize(

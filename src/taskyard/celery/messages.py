@@ -17,6 +17,8 @@ VERSION = 1
 TENANT = "taskyard_tenant"
 #: Ids of the jobs of one task that travel together.
 PACK = "taskyard_pack"
+#: Jobs of one task that share a message, and nothing else: ``[id, root, parent, tenant]`` of each.
+SHARE = "taskyard_share"
 #: No publisher puts more jobs into one message.
 MOST_IN_PACK = 1000
 #: Carries what the row keeps and the broker must not see, from ``send_task`` to the seam.
@@ -60,8 +62,35 @@ def pack_message(outs: Sequence[Outgoing]) -> tuple[str, dict[str, Any], dict[st
     return body, headers, properties | {"correlation_id": own_id}
 
 
+def shared_message(outs: Sequence[Outgoing]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """One thin message for several jobs of a task that have nothing to do with each other; it has an id of its own."""
+    body, headers, properties = thin_message(outs[0])
+    own_id = str(uuid.uuid4())
+    share = [[out.task_id, out.root, out.parent, out.tenant] for out in outs]
+    headers |= {"id": own_id, "root_id": own_id, "parent_id": None, TENANT: "", SHARE: share}
+    return body, headers, properties | {"correlation_id": own_id}
+
+
+def headers_of_each(headers: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The headers that each job of a shared message would have in one of its own; raises ``ValueError``."""
+    share = headers[SHARE]
+    if not (isinstance(share, list) and 0 < len(share) <= MOST_IN_PACK and all(map(_is_part, share))):
+        raise ValueError(f"the shared message is of {share!r:.100}")
+    rest = {name: value for name, value in headers.items() if name != SHARE}
+    return [
+        {**rest, "id": task_id, "root_id": root, "parent_id": parent or None, TENANT: tenant}
+        for task_id, root, parent, tenant in share
+    ]
+
+
+def _is_part(part: object) -> bool:
+    return isinstance(part, list) and len(part) == 4 and all(isinstance(text, str) for text in part)
+
+
 def jobs_of(headers: Mapping[str, Any]) -> list[uuid.UUID]:
-    """The jobs a message is about, each once; raises ``ValueError`` for a pack no publisher makes."""
+    """The jobs a message is about, each once; raises ``ValueError`` for a pack or share no publisher makes."""
+    if headers.get(SHARE) is not None:
+        return [job_id(one["id"]) for one in headers_of_each(headers)]
     pack = headers.get(PACK)
     if pack is None:
         return [job_id(headers["id"])]

@@ -7,7 +7,7 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -16,18 +16,20 @@ from kombu.connection import Connection
 
 from taskyard.celery import broker, signing
 from taskyard.celery.broker.poller import poller_for
-from taskyard.celery.messages import full_message, pack_message, thin_message
+from taskyard.celery.messages import full_message, pack_message, shared_message, thin_message
 from taskyard.outbox.outgoing import Outgoing
 from taskyard.settings import get_settings
 from taskyard.tasks import registry
 
 logger = logging.getLogger(__name__)
 
-#: Most jobs of one message, and about how many messages a batch of them becomes: every slot is to get some.
+#: Most jobs of one pack, and about how many messages a batch becomes at least: every slot is to get some.
 _LARGEST_PACK = 100
-_PACKS_PER_BATCH = 8
+_PARCELS_PER_BATCH = 8
 
 _Message = tuple[str, dict[str, Any], dict[str, Any]]
+#: Makes the message of jobs that travel together.
+_Make = Callable[[Sequence[Outgoing]], _Message]
 
 
 class BrokerPublisher:
@@ -52,36 +54,46 @@ class BrokerPublisher:
         """On the database broker a worker reads the queued rows themselves."""
         return bool(broker.is_database(self.app.conf.broker_write_url))
 
-    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
-        """Publish; the part that was not confirmed."""
+    def publish(self, batch: Sequence[Outgoing], *, together: int = 1) -> Sequence[Outgoing]:
+        """Publish; the part that was not confirmed. Where messages are signed, each job has one of its own."""
         if get_settings().signing_keys:
             messages = [(out, make(out)) for out, make in signing.signed_messages(batch)]
         else:
-            messages = [(pack[0], _thin(pack)) for pack in self._packs(batch)]
+            messages = [(parcel[0], make(parcel)) for make, parcel in self._parcels(batch, together)]
         return [] if self._send(messages) else batch
 
-    def _packs(self, batch: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
+    def _parcels(self, batch: Sequence[Outgoing], together: int = 1) -> Iterator[tuple[_Make, Sequence[Outgoing]]]:
         """The batch in its order, with jobs that may travel together taken together where the first of them stands."""
-        packs: dict[str, list[Outgoing]] = {}
+        parcels: dict[tuple[_Make, str], list[Outgoing]] = {}
         for out in batch:
-            # What has been tried before travels alone: if it kills its process, no other job is with it.
-            is_packed = out.attempt == 0 and self._may_be_packed(out)
-            key = f"{out.queue} {out.task}" if is_packed else str(out.id)
-            packs.setdefault(key, []).append(out)
-        for outs in packs.values():
-            size = min(_LARGEST_PACK, -(-len(outs) // _PACKS_PER_BATCH))
-            yield from (outs[start : start + size] for start in range(0, len(outs), size))
+            make, key = self._company(out, together)
+            parcels.setdefault((make, key), []).append(out)
+        for (make, _), outs in parcels.items():
+            largest = together if make is shared_message else _LARGEST_PACK
+            size = min(largest, -(-len(outs) // _PARCELS_PER_BATCH))
+            for start in range(0, len(outs), size):
+                parcel = outs[start : start + size]
+                yield (make if len(parcel) > 1 else _alone), parcel
 
-    def _may_be_packed(self, out: Outgoing) -> bool:
-        declared = registry.find(out.task)
-        if declared is None or not declared.options.pack or out.time_limit or out.soft_time_limit:
+    def _company(self, out: Outgoing, together: int) -> tuple[_Make, str]:
+        # What has been tried before travels alone: if it kills its process, no other job is with it.
+        if out.attempt or out.time_limit or out.soft_time_limit or not self._is_direct(out.queue):
+            return _alone, str(out.id)
+        if self._may_be_packed(out.task):
+            return pack_message, f"{out.queue} {out.task}"
+        return (shared_message, f"{out.queue} {out.task}") if together > 1 else (_alone, str(out.id))
+
+    def _may_be_packed(self, name: str) -> bool:
+        declared = registry.find(name)
+        if declared is None or not declared.options.pack:
             return False
-        task, conf = self.app.tasks.get(out.task), self.app.conf
+        task, conf = self.app.tasks.get(name), self.app.conf
         # What Celery would apply to the whole message.
         limits = (conf.task_time_limit, conf.task_soft_time_limit)
-        if task is None or any((*limits, task.time_limit, task.soft_time_limit, task.rate_limit)):
-            return False
-        exchange = self.app.amqp.queues[out.queue].exchange
+        return task is not None and not any((*limits, task.time_limit, task.soft_time_limit, task.rate_limit))
+
+    def _is_direct(self, queue: str) -> bool:
+        exchange = self.app.amqp.queues[queue].exchange
         return exchange is None or exchange.type == "direct"
 
     def publish_in_full(self, batch: Sequence[tuple[Outgoing, str, str]]) -> Sequence[Outgoing]:
@@ -228,8 +240,8 @@ def _sent_event(out: Outgoing) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _thin(pack: Sequence[Outgoing]) -> _Message:
-    return thin_message(pack[0]) if len(pack) == 1 else pack_message(pack)
+def _alone(outs: Sequence[Outgoing]) -> _Message:
+    return thin_message(outs[0])
 
 
 def _full(out: Outgoing, args: str, kwargs: str) -> _Message:

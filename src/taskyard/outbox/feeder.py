@@ -48,6 +48,8 @@ class _Lane:
     """What the feeder remembers about one queue between turns."""
 
     rate: float = 0.0
+    #: As of the last turn. What runs proves that there are slots, though the workers were read before theirs came.
+    demand: window.Demand = window.NO_DEMAND
     queued: int = 0
     running: int = 0
     fed: int = 0
@@ -175,9 +177,8 @@ class Feeder:
         free = [worker for worker in serving if not worker[0] & urgent]
         if serving and not free:
             return 0
-        # What runs proves that there are slots, though the workers were read before theirs came.
-        demand = window.Demand(sum(slots for _, slots in free) or lane.running, lane.rate)
-        wanted = window.target(demand, unattended=settings.window_unattended, most=settings.window_max)
+        lane.demand = window.Demand(sum(slots for _, slots in free) or lane.running, lane.rate)
+        wanted = window.target(lane.demand, unattended=settings.window_unattended, most=settings.window_max)
         # Queues that share workers share the window: what stands there already comes first.
         rivals = {queue}.union(*(queues for queues, _ in free)) & set(self._lanes)
         return wanted - sum(self._lanes[rival].queued + self._lanes[rival].fed for rival in rivals)
@@ -211,7 +212,7 @@ class Feeder:
     def _publish(self, sql: Sql, batch: Sequence[Outgoing]) -> None:
         if not batch:
             return
-        refused = [] if self.publisher.rows_are_messages else self.publisher.publish(batch)
+        refused = [] if self.publisher.rows_are_messages else self._send(batch)
         if refused:
             put_back(sql, refused)
             self._refusing.add(batch[0].queue)
@@ -220,6 +221,9 @@ class Feeder:
         if self.publisher.rows_are_messages:
             wake(WORK_QUEUED)
         self.publisher.announce(batch)
+
+    def _send(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
+        return self.publisher.publish(batch, together=window.together(self._lanes[batch[0].queue].demand))
 
     def _hand_over(self, sql: Sql, queue: str, now: dt.datetime) -> int:
         # Nobody claims these: what is still queued was marked by a feeder that did not live to see it confirmed.

@@ -43,10 +43,11 @@ class Publisher(Protocol):
         """True where the queued row itself is the message: nothing can get lost between the two."""
         ...
 
-    def publish(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
+    def publish(self, batch: Sequence[Outgoing], *, together: int = 1) -> Sequence[Outgoing]:
         """Publish the batch within ``TASKYARD["PUBLISH_TIMEOUT"]``; the part the broker did not confirm.
 
-        Never raises for a broker that is away: then the whole batch comes back.
+        Up to ``together`` jobs of one task may share a message. Never raises for a broker that is away: then the whole
+        batch comes back.
         """
         ...
 

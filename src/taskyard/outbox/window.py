@@ -9,6 +9,10 @@ HALF_A_SECOND = 0.5
 #: Below this run time a slot is given two messages, so that it never waits for the next.
 _SHORT_SECONDS = 0.25
 
+#: Work of one message that several jobs share, and the most of them.
+_SHARED_SECONDS = 0.02
+_MOST_SHARED = 16
+
 #: A rate is measured over at least this long.
 SHORTEST_LOOK_SECONDS = 0.25
 
@@ -23,6 +27,10 @@ class Demand:
     rate: float
 
 
+#: Nobody consumes it.
+NO_DEMAND = Demand(0, 0.0)
+
+
 def target(demand: Demand, *, unattended: int, most: int) -> int:
     """How many messages of a queue should be in the broker.
 
@@ -33,6 +41,17 @@ def target(demand: Demand, *, unattended: int, most: int) -> int:
         return min(unattended, most)
     per_slot = 2 if demand.rate / demand.slots > 1 / _SHORT_SECONDS else 1
     return max(1, min(most, max(round(demand.rate * HALF_A_SECOND), per_slot * demand.slots)))
+
+
+def together(demand: Demand) -> int:
+    """How many jobs may share a message: what a slot gets through in a fiftieth of a second.
+
+    Where jobs take milliseconds, a broker, and the worker that reads from it, would else spend more time on the
+    messages than the jobs need.
+    """
+    if demand.slots == 0:
+        return 1
+    return max(1, min(_MOST_SHARED, int(demand.rate / demand.slots * _SHARED_SECONDS)))
 
 
 def least(queued: int) -> int:

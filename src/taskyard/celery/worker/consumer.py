@@ -20,7 +20,7 @@ from taskyard.celery.worker.quarantine import (
     record,
     shown,
 )
-from taskyard.celery.worker.settler import Foreign, Unknown, settler
+from taskyard.celery.worker.settler import Foreign, PutBack, settler
 from taskyard.celery.worker.watchdog import broker_connections, cut
 from taskyard.errors import ConfigurationError
 from taskyard.settings import get_settings
@@ -124,7 +124,7 @@ class Consumer(celery_consumer.Consumer):
         if MARK in headers and isinstance(headers.get("id"), str):
             logger.warning("Task %.255s[%.255s] is not known here; it goes back", headers.get("task"), headers["id"])
             for one in jobs_of(headers):
-                settler().submit(Unknown(one, headers["task"]))
+                settler().submit(PutBack(one, headers["task"]))
             message.ack_log_error(logger, self.connection_errors)
         else:
             self.on_foreign_message(message)

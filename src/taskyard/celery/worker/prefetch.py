@@ -31,7 +31,7 @@ _MOST_LOOKS = 32
 
 
 def ahead(rate: float) -> int:
-    """How many messages to have in hand beyond one for each slot, at ``rate`` jobs started a second: a pure rule."""
+    """How many messages to have in hand beyond one for each slot, at ``rate`` of them a second: a pure rule."""
     return min(_MOST_AHEAD, int(rate * _AHEAD_SECONDS))
 
 
@@ -73,7 +73,7 @@ class Prefetch(bootsteps.StartStopStep):
         self._entries: list[Any] = []
         #: Requests acknowledged early, by id: while they run the prefetch count is lower by their number.
         self._early: dict[str, Any] = {}
-        self._ahead = self._started = 0
+        self._ahead = self._started = self._received = 0
         self._rate = 0.0
         self._patience = Patience()
 
@@ -81,6 +81,7 @@ class Prefetch(bootsteps.StartStopStep):
         """Look from time to time."""
         self._early.clear()
         self._ahead, self._started, self._rate = 0, worker_state.all_total_count[0], 0.0
+        self._received = parent.received
         self._patience.begun()
         self._entries = [parent.timer.call_repeatedly(_LONG_SECONDS, self.look, (parent,))]
         if _waiting(parent) is not None and _can_change(parent):
@@ -96,7 +97,9 @@ class Prefetch(bootsteps.StartStopStep):
         """Take more ahead, or less; with nothing begun since the last look, give back what waits."""
         count, waiting = worker_state.all_total_count[0], _waiting(parent)
         begun, self._started = count - self._started, count
-        self._rate = (self._rate + begun / _LOOK_SECONDS) / 2 if begun else 0.0
+        received, self._received = parent.received - self._received, parent.received
+        # What is taken ahead is messages, and some bring several jobs.
+        self._rate = (self._rate + min(begun, received) / _LOOK_SECONDS) / 2 if begun else 0.0
         wanted = ahead(self._rate)
         # Not for every wavering of the rate: on RabbitMQ each change is a round trip.
         if wanted > self._ahead:
@@ -163,6 +166,7 @@ def give_back(waiting: Any) -> None:
     for request in reversed(requests):
         worker_state.task_ready(request)
         if not request.acknowledged:
-            request.message.reject_log_error(logger, request.connection_errors, requeue=True)
+            reject = getattr(request, "reject_now", request.message.reject_log_error)
+            reject(logger, request.connection_errors, requeue=True)
             request.acknowledged = True
     logger.info("%d messages given back: every slot is busy with longer jobs", len(requests))

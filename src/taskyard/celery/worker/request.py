@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 from weakref import ref
 
@@ -20,12 +21,14 @@ from celery.worker.strategy import default as celery_strategy
 
 from taskyard.celery.attempt.executor import Answer, Delivery, execute, ignored
 from taskyard.celery.attempt.pack import PackDelivery, execute_pack
-from taskyard.celery.messages import MARK, PACK, TENANT, jobs_of
+from taskyard.celery.messages import MARK, PACK, SHARE, TENANT, headers_of_each, jobs_of
 from taskyard.celery.signing import SIGNATURE, digest_of
 from taskyard.celery.worker import bundle, prefetch
 from taskyard.celery.worker.settler import Death, settler
+from taskyard.celery.worker.shared import SharedMessage
 from taskyard.celery.worker.shutdown import give_back
 from taskyard.execution.claim import new_token
+from taskyard.jobs import ids
 from taskyard.runtime.identity import worker_id
 from taskyard.settings import get_settings
 
@@ -68,6 +71,8 @@ class JobRequest(Request):
         self.is_released = self.is_terminating = False
         #: Requests that wait for a slot of the pool, and how many slots there are; None where there is no such list.
         self.queue: tuple[Any, int] | None = None
+        #: How to give back what has not begun, without the detour through the event loop.
+        self.reject_now = message.reject_log_error
         self._is_dead = False
 
     def execute_using_pool(self, pool: Any, **kwargs: Any) -> Any:
@@ -209,8 +214,12 @@ def strategy(task: Any, app: Any, consumer: Any) -> Any:
             return foreign(message, body, ack, reject, callbacks)
         if MARK not in message.headers:
             return consumer.on_foreign_message(message)
-        request = _read(message, task=task, app=app, hostname=hostname, eventer=eventer, on_ack=ack, on_reject=reject,
-                        connection_errors=consumer.connection_errors)  # fmt: skip
+        about = {"task": task, "app": app, "hostname": hostname, "eventer": eventer,
+                 "connection_errors": consumer.connection_errors}  # fmt: skip
+        for request in _read(message, ack, reject, **about):
+            accept(request, callbacks)
+
+    def accept(request: JobRequest, callbacks: Any) -> None:
         request.queue = prefetch.queue_of(consumer)
         logger.info("Task %s[%s] received", request.name, request.id)
         signals.task_received.send(sender=consumer, request=request)
@@ -221,23 +230,43 @@ def strategy(task: Any, app: Any, consumer: Any) -> Any:
         )  # fmt: skip
         bucket = None if consumer.disable_rate_limits else consumer.task_buckets[task.name]
         if bucket:
-            return consumer._limit_task(request, bucket, 1)
+            consumer._limit_task(request, bucket, 1)
+            return
         task_reserved(request)
         for callback in callbacks or ():
             callback(request)
-        return consumer.on_task_request(request)
+        consumer.on_task_request(request)
 
     return on_message
 
 
-def _read(message: Any, **options: Any) -> JobRequest:
+def _read(message: Any, ack: Any, reject: Any, **about: Any) -> list[JobRequest]:
     try:
-        _check(message.headers)
-        # What a job's message does not have means nothing: its row knows.
-        headers = {name: value for name, value in message.headers.items() if name in _HEADERS}
-        return JobRequest(message, body=message.body, headers=headers, decoded=False, utc=True, **options)
+        return list(_requests(message, ack, reject, **about))
     except Exception as error:  # whatever a forged header holds must not stop the worker
         raise InvalidTaskError(f"{type(error).__name__}: {error}") from error
+
+
+def _requests(message: Any, ack: Any, reject: Any, **about: Any) -> Iterator[JobRequest]:
+    if message.headers.get(SHARE) is None:
+        yield _request(message, message.headers, on_ack=ack, on_reject=reject, **about)
+        return
+    if get_settings().signing_keys or message.headers.get(PACK) is not None:
+        raise ValueError("a signed message, or a pack, is not shared by others")
+    parts = headers_of_each(message.headers)
+    shared = SharedMessage(len(parts), ack)
+    for headers in parts:
+        give_back = partial(shared.give_back, ids.job_id(headers["id"]), headers["task"])
+        request = _request(message, headers, on_ack=shared.through, on_reject=give_back, **about)
+        request.reject_now = give_back
+        yield request
+
+
+def _request(message: Any, headers: Mapping[str, Any], **about: Any) -> JobRequest:
+    _check(headers)
+    # What a job's message does not have means nothing: its row knows.
+    known = {name: value for name, value in headers.items() if name in _HEADERS}
+    return JobRequest(message, body=message.body, headers=known, decoded=False, utc=True, **about)
 
 
 def _check(headers: Mapping[str, Any]) -> None:

@@ -31,6 +31,7 @@ from taskyard.execution.outcome import Cancelled, Failed, Outcome, RetryAt, Trou
 from taskyard.execution.settle import settle
 from taskyard.jobs.rows.sql import Sql
 from taskyard.jobs.running import RunningJob
+from taskyard.runtime.wakeup import WORK_WRITTEN, wake
 from taskyard.settings import get_settings
 from taskyard.tasks import registry
 
@@ -55,11 +56,12 @@ class Death:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Unknown:
-    """A message of a task this worker does not know: its row goes back to the table for a while."""
+class PutBack:
+    """A job that this worker cannot run: its row goes back to the table, for a while or to be published at once."""
 
     job_id: uuid.UUID
     task: str
+    wait: dt.timedelta = dt.timedelta(seconds=5)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,9 +86,9 @@ class Settler(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="taskyard-settler", daemon=True)
-        self.work: queue.SimpleQueue[Death | Unknown | Foreign | None] = queue.SimpleQueue()
+        self.work: queue.SimpleQueue[Death | PutBack | Foreign | None] = queue.SimpleQueue()
 
-    def submit(self, item: Death | Unknown | Foreign) -> None:
+    def submit(self, item: Death | PutBack | Foreign) -> None:
         """Settle it soon."""
         self.work.put(item)
 
@@ -102,7 +104,7 @@ class Settler(threading.Thread):
             self._until_done(item)
         connections.close_all()
 
-    def _until_done(self, item: Death | Unknown | Foreign) -> None:
+    def _until_done(self, item: Death | PutBack | Foreign) -> None:
         wait = 0.1
         while True:
             try:
@@ -119,7 +121,7 @@ class Settler(threading.Thread):
             wait = min(wait * 2, 5.0)
 
 
-def give_up(item: Death | Unknown | Foreign, error: Exception) -> None:
+def give_up(item: Death | PutBack | Foreign, error: Exception) -> None:
     """What cannot be settled as meant must not hold up what comes after it."""
     if isinstance(item, Foreign):
         item.done()
@@ -130,7 +132,7 @@ def give_up(item: Death | Unknown | Foreign, error: Exception) -> None:
                 settle(owned, Failed(describe(error, ending.UNSETTLEABLE)), timezone.now())
 
 
-def handle(item: Death | Unknown | Foreign) -> None:
+def handle(item: Death | PutBack | Foreign) -> None:
     """Write the end of one job."""
     sql = Sql(get_settings().database)
     now = timezone.now()
@@ -139,11 +141,8 @@ def handle(item: Death | Unknown | Foreign) -> None:
         item.app.seam.take_in([item.app.seam.read(item.body, item.headers, call, {})])
         item.done()
         return
-    if isinstance(item, Unknown):
-        later = sql.time(now + dt.timedelta(seconds=5))
-        # Only if that is its task: a forged message moves no row.
-        back, guard = "state = 'pending', due = %s, available_at = %s", "state = 'queued' AND task = %s"
-        sql.change(item.job_id, back, guard, [False, later, item.task])
+    if isinstance(item, PutBack):
+        _put_back(sql, item, now)
         return
     if item.pid is not None and not _wait_for_death(item.pid):
         logger.error("process %s does not die; its job %s is left to the rescuer", item.pid, item.job_id)
@@ -154,6 +153,16 @@ def handle(item: Death | Unknown | Foreign) -> None:
         sql.change(item.job_id, "state = 'pending', due = %s, worker = NULL", "state = 'queued'", [True])
         return
     settle_failure(owned, outcome(item, owned), item.error, now)
+
+
+def _put_back(sql: Sql, item: PutBack, now: dt.datetime) -> None:
+    # Only if that is its task: a forged message moves no row.
+    guard = "state = 'queued' AND task = %s"
+    if item.wait:
+        later = sql.time(now + item.wait)
+        sql.change(item.job_id, "state = 'pending', due = %s, available_at = %s", guard, [False, later, item.task])
+    elif sql.change(item.job_id, "state = 'pending', publishes = 0", guard, [item.task]):
+        wake(WORK_WRITTEN)
 
 
 def outcome(death: Death, owned: Claim) -> Outcome:

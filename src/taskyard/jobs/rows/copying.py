@@ -98,12 +98,14 @@ class Copier:
 
     def _without_held(self, rows: Sequence[Copied]) -> Sequence[Copied]:
         locks = [row.unique_lock for row in rows]
-        held = {row[0] for row in self.sql.query(f"SELECT unique_lock FROM {TABLE} WHERE unique_lock = ANY(%s)", [locks])}
+        held = {
+            row[0] for row in self.sql.query(f"SELECT unique_lock FROM {TABLE} WHERE unique_lock = ANY(%s)", [locks])
+        }
         return [row for row in rows if row.unique_lock not in held]
 
 
 def _first_of_each_key(rows: Sequence[Copied]) -> Sequence[Copied]:
-    """In the order of their keys: two calls with the same keys wait for each other, and the index is written in order."""
+    """In the order of their keys: calls with the same keys wait for each other, and the index is written in order."""
     first: dict[str, Copied] = {}
     for row in rows:
         first.setdefault(row.unique_lock or "", row)
