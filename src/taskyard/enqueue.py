@@ -71,7 +71,7 @@ def enqueue(task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     """Write the job of one call; see :meth:`taskyard.tasks.task.Task.enqueue` for the guarantee."""
     alias = control_alias(task.call.database)
     new = _new_job(task, args, kwargs, timezone.now())
-    if write([new], alias):
+    if write([new], alias, are_fresh=True):
         return newjob.as_job(new, alias)
     return existing_job(new, alias)
 
@@ -185,9 +185,9 @@ def _chunks(calls: Iterator[Mapping[str, Any]], size: int) -> Iterator[list[Mapp
         yield chunk
 
 
-def write(jobs: Sequence[NewJob], alias: str) -> set[uuid.UUID]:
+def write(jobs: Sequence[NewJob], alias: str, *, are_fresh: bool = False) -> set[uuid.UUID]:
     """Insert rows in the caller's transaction and see to it that they are fed after its commit; the new ids."""
-    written = newjob.insert(Sql(alias), jobs)
+    written = newjob.insert(Sql(alias), jobs, are_fresh=are_fresh)
     awaited = [job for job in jobs if job.id not in written and job.unique_lock and _is_awaited(job)]
     if awaited:
         written |= _refuse_aloud(awaited, alias)

@@ -17,14 +17,14 @@ from taskyard.execution.rescuer import Rescuer
 from taskyard.execution.settle import settle
 from taskyard.jobs.models import Attempt, Job
 from taskyard.jobs.rows.sql import Sql
-from taskyard.outbox.feeder import Feeder
+from taskyard.outbox.feeder import Feeder, _with_work
 from taskyard.outbox.models import QueueSetting
 from taskyard.outbox.sweep import overdue_after
 from taskyard.runtime.heartbeat import Heartbeat
 from taskyard.runtime.lease import LEASE, Leases
 from taskyard.runtime.models import Lease, Worker
 from taskyard.tasks.unique import unique_lock
-from tests.integration.shelf import Shelf, put, register, start
+from tests.integration.shelf import Shelf, put, register, start, statements
 
 pytestmark = pytest.mark.django_db
 
@@ -80,6 +80,46 @@ def test_the_window_is_one_job_for_each_slot_and_grows_with_the_measured_rate() 
     assert [turn(0), turn(1), turn(2), turn(3)] == [4, 4, 8, 16]
     with override_settings(TASKYARD={"WINDOW_MAX": 30}):
         assert turn(4) == 30
+
+
+def _feed_and_finish(one: Feeder, now: dt.datetime) -> list[uuid.UUID]:
+    before = set(Job.objects.filter(state="succeeded").values_list("id", flat=True))
+    one.run_once(now)
+    Job.objects.filter(state="queued").update(state="succeeded", finished_at=now)
+    return sorted(set(Job.objects.filter(state="succeeded").values_list("id", flat=True)) - before)
+
+
+def test_behind_a_backlogs_last_row_the_next_look_goes_on_and_nothing_is_passed_over_for_long() -> None:
+    register(NOW, "celery", slots=2)
+    jobs = [put(NOW, available_at=NOW + n * SECOND / 1000).id for n in range(20)]
+    one = feeder(Shelf())
+    assert _feed_and_finish(one, NOW) == sorted(jobs[:2])
+
+    # Committed late, by a transaction that began before the rows that were taken.
+    late = put(NOW, available_at=NOW - SECOND).id
+    urgent = put(NOW, available_at=NOW - SECOND, priority=5).id
+    with statements() as seen:
+        assert urgent in _feed_and_finish(one, NOW + SECOND / 10)
+    assert not [text for text, _ in seen if "lane = 1 AND queue = %s ORDER BY" in text]
+    taken = _feed_and_finish(one, NOW + SECOND / 5)
+    assert late not in taken
+    assert late in _feed_and_finish(one, NOW + 1.3 * SECOND)
+    for turn in range(20):
+        _feed_and_finish(one, NOW + (2 + turn) * SECOND)
+    assert not Job.objects.active().exists()
+
+
+def test_queues_between_and_beside_those_with_a_backlog_are_found() -> None:
+    names = ("a", "celery", "d", "middle", "z")
+    for name in names:
+        register(NOW, name, slots=1)
+        for _ in range(3):
+            put(NOW, queue=name)
+    one = feeder(Shelf())
+    one.run_once(NOW)
+    assert one._backlog == set(names)
+    for known in ([], ["celery"], ["celery", "middle"], ["a", "z"], list(names), ["nowhere"]):
+        assert _with_work(Sql("default"), sorted(known)) == {*names, *known}
 
 
 def test_a_worker_that_stops_or_is_silent_counts_for_nothing() -> None:

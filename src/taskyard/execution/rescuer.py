@@ -21,6 +21,10 @@ from taskyard.settings import get_settings
 logger = logging.getLogger(__name__)
 
 
+# Asked every second, by idle workers as well.
+_BEATS = f"SELECT id, beats FROM {Worker._meta.db_table}"
+_NAMED = f"SELECT DISTINCT worker FROM {TABLE} WHERE lane = 2 AND worker IS NOT NULL"
+
 #: A rescuer that did not look for longer than this (or half the limit) was not watching throughout.
 _LONGEST_GAP_SECONDS = 2.5
 
@@ -52,9 +56,9 @@ class Rescuer:
         sql = Sql(settings.database)
         # Before the rows are read: what they say may be old by the time the answer is here.
         began = self.monotonic()
-        beats = dict(Worker.objects.using(settings.database).values_list("id", "beats"))
+        beats = {sql.read_uuid(worker): count for worker, count in sql.all(_BEATS, [])}
         # A running or reserved job of a worker without a row is as lost as one of a silent worker.
-        rows = sql.query(f"SELECT DISTINCT worker FROM {TABLE} WHERE lane = 2 AND worker IS NOT NULL")
+        rows = sql.all(_NAMED, [])
         for row in rows:
             beats.setdefault(sql.read_uuid(row[0]), -1)
         gone = self._silent(beats, settings.worker_timeout, began)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import itertools
+import json
 import logging
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 from django.utils import timezone
 
@@ -34,11 +37,19 @@ _WORKERS_EVERY = dt.timedelta(seconds=1)
 # A loose index scan: one index probe for each queue, however many rows there are.
 _QUEUES_WITH_WORK = f"""
 WITH RECURSIVE q AS (
-  SELECT (SELECT MIN(queue) FROM {TABLE} WHERE lane = 1) AS queue
+  SELECT (SELECT MIN(queue) FROM {TABLE} WHERE lane = 1%(gap)s) AS queue
   UNION ALL
-  SELECT (SELECT MIN(queue) FROM {TABLE} WHERE lane = 1 AND queue > q.queue) FROM q WHERE q.queue IS NOT NULL
+  SELECT (SELECT MIN(queue) FROM {TABLE} WHERE lane = 1%(gap)s AND queue > q.queue) FROM q WHERE q.queue IS NOT NULL
 ) SELECT queue FROM q WHERE queue IS NOT NULL"""
+#: How often a queue with a backlog is looked at from its beginning.
+_SCAN_EVERY = dt.timedelta(seconds=1)
 
+
+# Read in every turn, and an idle worker has one each second: through Django's models they would be most of its work.
+_WINDOWS = f"SELECT queue, state, COUNT(*) FROM {TABLE} WHERE lane = 2 GROUP BY queue, state"
+_SOONEST = f"SELECT MIN(available_at) FROM {TABLE} WHERE lane = 0"
+_LIVE_WORKERS = f"SELECT queues, slots FROM {Worker._meta.db_table} WHERE stopping_at IS NULL AND heartbeat_at > %s"
+_PAUSED_QUEUES = f"SELECT name FROM {QueueSetting._meta.db_table} WHERE paused_at IS NOT NULL"
 
 _NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 
@@ -56,6 +67,10 @@ class _Lane:
     #: How many left the window since the rate was measured last.
     taken: int = 0
     measured_at: dt.datetime = _NEVER
+    #: Priority and time of the last row that was taken, while more are waiting behind it.
+    mark: tuple[int, dt.datetime] | None = None
+    #: When it was looked at from its beginning.
+    scanned_at: dt.datetime = _NEVER
     #: When the last of its jobs was fed: of equally urgent queues the one that waited longest comes first.
     fed_at: dt.datetime = _NEVER
 
@@ -87,9 +102,9 @@ class Feeder:
         """Feed every queue this feeder holds the lease of; how many jobs were fed."""
         settings = get_settings()
         sql = Sql(settings.database)
-        self._read_workers(now)
+        self._read_workers(sql, now)
         self._next_due = _promote(sql, now)
-        waiting = {row[0] for row in sql.query(_QUEUES_WITH_WORK)} - self._paused
+        waiting = _with_work(sql, sorted(self._backlog)) - self._paused
         self._read_window(sql, now)
         fed = 0
         self._backlog.clear()
@@ -139,22 +154,22 @@ class Feeder:
     def _occupied(self) -> set[str]:
         return {queue for queue, lane in self._lanes.items() if lane.queued}
 
-    def _read_workers(self, now: dt.datetime) -> None:
+    def _read_workers(self, sql: Sql, now: dt.datetime) -> None:
         if self._workers_at is not None and now - self._workers_at < _WORKERS_EVERY:
             return
         self._workers_at = now
         alive = now - 3 * get_settings().worker_timeout
         slots: dict[str, int] = {}
-        rows = Worker.objects.using(get_settings().database).filter(stopping_at=None, heartbeat_at__gt=alive)
-        self._workers = [(set(queues), count) for queues, count in rows.values_list("queues", "slots")]
+        rows = sql.all(_LIVE_WORKERS, [sql.time(alive)])
+        self._workers = [(set(json.loads(queues)), count) for queues, count in rows]
         for queues, count in self._workers:
             for queue in queues:
                 slots[queue] = slots.get(queue, 0) + count
         self._slots = slots
-        self._paused = set(QueueSetting.objects.paused().values_list("name", flat=True))
+        self._paused = {row[0] for row in sql.all(_PAUSED_QUEUES, [])}
 
     def _read_window(self, sql: Sql, now: dt.datetime) -> None:
-        counts = sql.query(f"SELECT queue, state, COUNT(*) FROM {TABLE} WHERE lane = 2 GROUP BY queue, state")
+        counts = sql.all(_WINDOWS, [])
         seen: dict[str, dict[str, int]] = {}
         for queue, state, count in counts:
             seen.setdefault(queue, {})[state] = count
@@ -190,15 +205,7 @@ class Feeder:
         if room <= window.least(self._lanes[queue].queued):
             self._backlog.add(queue)
             return 0
-        rows = sql.take(
-            "state = 'queued', published_at = %s, publishes = 1, worker = NULL",
-            "lane = 1 AND queue = %s",
-            [sql.time(now), queue],
-            order="priority DESC, available_at, id", limit=room, returning=outgoing.COLUMNS,
-        )  # fmt: skip
-        # RETURNING has no order of its own.
-        rows.sort(key=lambda row: (-row[4], row[-1], str(row[0])))
-        batch = [outgoing.from_row(sql, row) for row in rows]
+        batch = [outgoing.from_row(sql, row) for row in self._take(sql, queue, now, room)]
         if len(batch) == room:
             self._backlog.add(queue)
         fault_point("feeder.marked")
@@ -208,6 +215,40 @@ class Feeder:
         self._lanes[queue].fed_at = now
         fault_point("feeder.published")
         return len(batch)
+
+    def _take(self, sql: Sql, queue: str, now: dt.datetime, room: int) -> list[tuple[Any, ...]]:
+        """Move the first rows of a queue to ``queued``.
+
+        Rows that were taken before stay in the index while somebody's old snapshot may see them, and every look from
+        the beginning passes all of them. So behind a backlog's last row the next look goes on; what came to stand
+        before it meanwhile, because its transaction took longer, is found within ``_SCAN_EVERY``.
+        """
+        lane = self._lanes[queue]
+        rows: list[tuple[Any, ...]] = []
+        if lane.mark is not None and now - lane.scanned_at < _SCAN_EVERY:
+            priority, moment = lane.mark
+            rows += self._take_part(sql, now, room, "queue = %s AND priority > %s", [queue, priority])
+            after, params = "queue = %s AND priority = %s AND available_at >= %s", [queue, priority, sql.time(moment)]
+            rows += self._take_part(sql, now, room - len(rows), after, params)
+        if len(rows) < room:
+            lane.scanned_at = now
+            rows += self._take_part(sql, now, room - len(rows), "queue = %s", [queue])
+        # RETURNING has no order of its own.
+        rows.sort(key=lambda row: (-row[4], row[-1], str(row[0])))
+        last = sql.read_time(rows[-1][-1]) if rows else None
+        lane.mark = (rows[-1][4], last) if len(rows) == room and last is not None else None
+        return rows
+
+    def _take_part(
+        self, sql: Sql, now: dt.datetime, room: int, where: str, params: Sequence[Any]
+    ) -> list[tuple[Any, ...]]:
+        if room <= 0:
+            return []
+        return sql.take(
+            "state = 'queued', published_at = %s, publishes = 1, worker = NULL", f"lane = 1 AND {where}",
+            [sql.time(now), *params],
+            order="priority DESC, available_at, id", limit=room, returning=outgoing.COLUMNS,
+        )  # fmt: skip
 
     def _publish(self, sql: Sql, batch: Sequence[Outgoing]) -> None:
         if not batch:
@@ -247,12 +288,23 @@ class Feeder:
         return len(gone)
 
 
+def _with_work(sql: Sql, known: Sequence[str]) -> set[str]:
+    """The queues with due rows: those that are known to have some, and whatever lies between their names."""
+    found = set(known)
+    for low, high in itertools.pairwise([None, *known, None]):
+        bounds = [(" AND queue > %s", low), (" AND queue < %s", high)]
+        gap = "".join(condition for condition, name in bounds if name is not None)
+        params = [name for _, name in bounds if name is not None]
+        found.update(row[0] for row in sql.all(_QUEUES_WITH_WORK % {"gap": gap}, params * 2))
+    return found
+
+
 def _promote(sql: Sql, now: dt.datetime) -> dt.datetime | None:
     """Turn rows whose time has come; when the next one will be due.
 
     Rows of the future are not in the feed index at all, so that a million of them cost a feeder nothing.
     """
-    soonest = sql.read_time(sql.query(f"SELECT MIN(available_at) FROM {TABLE} WHERE lane = 0")[0][0])
+    soonest = sql.read_time(sql.all(_SOONEST, [])[0][0])
     if soonest is not None and soonest <= now:
         # Ordered, or a planner that believes many rows to be due scans the table for the first of them.
         sql.take(

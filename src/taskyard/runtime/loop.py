@@ -53,10 +53,11 @@ class Loop(threading.Thread):
         self.turns = 0
         self._failures = 0
         self._stop_asked = threading.Event()
+        self._listener: Listener | None = None
 
     def run(self) -> None:
         """Until :meth:`ask_to_stop`."""
-        listener = Listener(*self.agent.channels) if self.agent.channels else None
+        self._listener = listener = Listener(*self.agent.channels) if self.agent.channels else None
         while not self._stop_asked.is_set():
             seconds = self.turn(dt.datetime.now(dt.UTC), is_deaf=listener is None or listener.is_deaf)
             self._wait(listener if not self._failures else None, seconds)
@@ -102,6 +103,8 @@ class Loop(threading.Thread):
     def ask_to_stop(self) -> None:
         """End after the current turn."""
         self._stop_asked.set()
+        if self._listener is not None:
+            self._listener.interrupt()
 
 
 def stop_all(loops: Sequence[Loop], timeout: float = 5.0) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import selectors
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -78,6 +80,10 @@ class Listener:
         self._next_try = 0.0
         self._version: int | None = None
         self.is_deaf = True
+        # Readable once somebody wants its thread: nobody wakes up only to look whether that is so.
+        self._bell, self._rope = socket.socketpair()
+        self._bell.setblocking(False)
+        self._rope.setblocking(False)
 
     def wait(self, seconds: float, stop: threading.Event) -> None:
         """Return when woken, when ``stop`` is set, or after ``seconds``."""
@@ -92,7 +98,7 @@ class Listener:
                 if local_event(self.channels[0]).wait(min(left, 0.25)):
                     local_event(self.channels[0]).clear()
                     return
-            elif self._heard(raw, min(left, 0.25)):
+            elif self._heard(raw, left):
                 return
 
     def _wait_for_a_commit(self, seconds: float, stop: threading.Event) -> None:
@@ -110,8 +116,18 @@ class Listener:
             stop.wait(pause)
             pause = min(pause * 1.2, _SQLITE_LOOKS[1])
 
+    def interrupt(self) -> None:
+        """End a wait, now or the next one; from any thread."""
+        with contextlib.suppress(OSError):
+            self._rope.send(b".")
+
     def close(self) -> None:
         """Give the connection back."""
+        self._hang_up()
+        self._bell.close()
+        self._rope.close()
+
+    def _hang_up(self) -> None:
         if self._raw is not None:
             with contextlib.suppress(Exception):
                 self._raw.close()
@@ -119,10 +135,18 @@ class Listener:
 
     def _heard(self, raw: Any, seconds: float) -> bool:
         try:
-            return any(True for _ in raw.notifies(timeout=seconds, stop_after=1))
+            with selectors.DefaultSelector() as selector:
+                selector.register(raw.fileno(), selectors.EVENT_READ)
+                selector.register(self._bell, selectors.EVENT_READ)
+                readable = {key.fileobj for key, _ in selector.select(seconds)}
+            if self._bell in readable:
+                self._bell.recv(64)
+                return True
+            # What came may be the end of the connection.
+            return bool(readable) and any(True for _ in raw.notifies(timeout=0, stop_after=1))
         except Exception as error:  # any driver error means the same: listen anew, poll meanwhile
             logger.debug("listening again: %s", error)
-            self.close()
+            self._hang_up()
             self.is_deaf = True
             return True
 

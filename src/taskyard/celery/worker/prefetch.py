@@ -19,8 +19,9 @@ from taskyard.settings import get_settings
 
 logger = logging.getLogger(__name__)
 
-#: How often it looks at the rate, and whether those in hand get their turn.
+#: How often it looks at the rate, and whether those in hand get their turn; with nothing in hand, more rarely.
 _LOOK_SECONDS = 0.25
+_IDLE_LOOK_SECONDS = 1.0
 #: How often it looks for jobs that run long.
 _LONG_SECONDS = 5.0
 #: Work to have in hand beyond one message for each slot.
@@ -70,7 +71,9 @@ class Prefetch(bootsteps.StartStopStep):
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         super().__init__(parent, **kwargs)
-        self._entries: list[Any] = []
+        self._long_look: Any = None
+        self._next_look: Any = None
+        self._looked_at = 0.0
         #: Requests acknowledged early, by id: while they run the prefetch count is lower by their number.
         self._early: dict[str, Any] = {}
         self._ahead = self._started = self._received = 0
@@ -83,23 +86,33 @@ class Prefetch(bootsteps.StartStopStep):
         self._ahead, self._started, self._rate = 0, worker_state.all_total_count[0], 0.0
         self._received = parent.received
         self._patience.begun()
-        self._entries = [parent.timer.call_repeatedly(_LONG_SECONDS, self.look, (parent,))]
+        self._long_look = parent.timer.call_repeatedly(_LONG_SECONDS, self.look, (parent,))
+        self._looked_at = time.monotonic()
         if _waiting(parent) is not None and _can_change(parent):
-            self._entries.append(parent.timer.call_repeatedly(_LOOK_SECONDS, self.adapt, (parent,)))
+            self._next_look = parent.timer.call_after(_LOOK_SECONDS, self._adapt_on, (parent,))
 
     def stop(self, parent: Any) -> None:
         """The connection is gone, and with it the right to what was in hand and is not begun."""
-        for entry in self._entries:
-            entry.cancel()
-        self._entries = []
+        for entry in (self._long_look, self._next_look):
+            if entry is not None:
+                entry.cancel()
+        self._long_look = self._next_look = None
+
+    def _adapt_on(self, parent: Any) -> None:
+        is_busy = bool(self._ahead or worker_state.reserved_requests)
+        self._next_look = parent.timer.call_after(
+            _LOOK_SECONDS if is_busy else _IDLE_LOOK_SECONDS, self._adapt_on, (parent,)
+        )
+        self.adapt(parent)
 
     def adapt(self, parent: Any) -> None:
         """Take more ahead, or less; with nothing begun since the last look, give back what waits."""
-        count, waiting = worker_state.all_total_count[0], _waiting(parent)
+        count, waiting, now = worker_state.all_total_count[0], _waiting(parent), time.monotonic()
+        elapsed, self._looked_at = max(_LOOK_SECONDS / 2, now - self._looked_at), now
         begun, self._started = count - self._started, count
         received, self._received = parent.received - self._received, parent.received
         # What is taken ahead is messages, and some bring several jobs.
-        self._rate = (self._rate + min(begun, received) / _LOOK_SECONDS) / 2 if begun else 0.0
+        self._rate = (self._rate + min(begun, received) / elapsed) / 2 if begun else 0.0
         wanted = ahead(self._rate)
         # Not for every wavering of the rate: on RabbitMQ each change is a round trip.
         if wanted > self._ahead:

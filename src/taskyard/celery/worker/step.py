@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import logging
 import uuid
 from collections.abc import Sequence
@@ -41,6 +42,10 @@ class JobStep(bootsteps.StartStopStep):
         self.heartbeat: Heartbeat | None = None
         self.grace: Grace | None = None
         self._parent = parent
+        # Everything is imported, and nothing forked: what lives as long as the process need not be looked through by
+        # each collection, nor copied into each child because a collection wrote to it.
+        gc.collect()
+        gc.freeze()
 
     def start(self, parent: Any) -> None:
         """Register the worker and start its threads."""

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import models
+from django.db.models.base import ModelState
 
 from taskyard.errors import InvalidName
 from taskyard.jobs.models import Job
@@ -64,6 +64,7 @@ MAX_ROWS = 32_766 // (len(FIELDS) + 1)
 
 #: What most jobs leave as it is, as it stands in the statement that writes one of them.
 _USUAL = {field.name: field.default for field in dataclasses.fields(NewJob) if field.default is not dataclasses.MISSING}
+_REQUIRED = tuple(name for name in FIELDS if name not in _USUAL)
 
 
 _NAMES = {"task": 255, "queue": 255, "task_id": 255, "tenant": 63}
@@ -101,14 +102,14 @@ def _is_unicode(value: str) -> bool:
     return True
 
 
-def insert(sql: Sql, jobs: Sequence[NewJob]) -> set[uuid.UUID]:
+def insert(sql: Sql, jobs: Sequence[NewJob], *, are_fresh: bool = False) -> set[uuid.UUID]:
     """Write the rows in one statement and return the ids that are new.
 
     A row whose unique key is held, or whose id exists, is left out. Waits while another open transaction is about to
-    write the same key.
+    write the same key. ``are_fresh``: the ids were made for these rows, so that only a key can be in the way.
     """
     if len(jobs) == 1 and sql.vendor != "mysql":
-        return {jobs[0].id} if _insert_one(sql, jobs[0]) else set()
+        return {jobs[0].id} if _insert_one(sql, jobs[0], is_fresh=are_fresh) else set()
     values: list[Any] = []
     for job in jobs:
         values.extend(_stored(sql, name, getattr(job, name)) for name in FIELDS)
@@ -121,20 +122,25 @@ def insert(sql: Sql, jobs: Sequence[NewJob]) -> set[uuid.UUID]:
     return {sql.read_uuid(row[0]) for row in written}
 
 
-def _insert_one(sql: Sql, job: NewJob) -> bool:
-    given = [name for name in FIELDS if getattr(job, name) != _USUAL.get(name, _USUAL)]
+def _insert_one(sql: Sql, job: NewJob, *, is_fresh: bool) -> bool:
+    given = [*_REQUIRED, *(name for name, usual in _USUAL.items() if getattr(job, name) != usual)]
     values = [_stored(sql, name, getattr(job, name)) for name in given]
-    return sql.one(_statement(tuple(given)), [*values, job.available_at <= job.created_at]) is not None
+    values.append(job.available_at <= job.created_at)
+    if is_fresh and job.unique_lock is None:
+        # PostgreSQL makes an entry for a row that may be in the way in two steps, and looks first.
+        sql.do(_statement(tuple(given), ""), values)
+        return True
+    return sql.one(_statement(tuple(given), " ON CONFLICT DO NOTHING RETURNING id"), values) is not None
 
 
 @functools.lru_cache(maxsize=50)
-def _statement(given: tuple[str, ...]) -> str:
+def _statement(given: tuple[str, ...], tail: str) -> str:
     # A handful of forms, so that each can be prepared; a value that is not sent costs nothing on its way.
     usual = {name: "NULL" if value is None else _literal(value) for name, value in _USUAL.items() if name not in given}
     constants = {**usual, **CONSTANTS}
     columns = ", ".join((*given, "due", *constants))
     values = ", ".join((*["%s"] * (len(given) + 1), *(str(value) for value in constants.values())))
-    return f"INSERT INTO {TABLE} ({columns}) VALUES ({values}) ON CONFLICT DO NOTHING RETURNING id"
+    return f"INSERT INTO {TABLE} ({columns}) VALUES ({values}){tail}"
 
 
 def _literal(value: object) -> str:
@@ -161,24 +167,23 @@ def _stored(sql: Sql, name: str, value: Any) -> Any:
 
 def as_job(new: NewJob, alias: str) -> Job:
     """The row as the model its caller expects, without reading it back."""
-    defaults, places = _model_values()
-    values: list[Any] = list(defaults)
+    job = Job.__new__(Job)
+    # What Model.__init__ would do value by value, and here costs as much as all else an enqueue does in Python.
+    values = job.__dict__
+    values.update(_model_values())
     for name in FIELDS:
-        values[places[name]] = getattr(new, name)
+        values[name] = getattr(new, name)
     for name in ("args", "kwargs", "message", "tags", "error"):
-        text = values[places[name]]
-        values[places[name]] = None if text is None else json.loads(text)
-    values[places["due"]] = new.available_at <= new.created_at
-    # As Django makes one of a row: by position.
-    job = Job(*values)  # type: ignore[misc]
-    job._state.adding, job._state.db = False, alias
+        text = values[name]
+        values[name] = None if text is None else json.loads(text)
+    values["due"] = new.available_at <= new.created_at
+    values["_state"] = state = ModelState()
+    state.adding, state.db = False, alias
     return job
 
 
 @functools.cache
-def _model_values() -> tuple[tuple[Any, ...], dict[str, int]]:
-    """The defaults of a row in the order of its columns, and where each column stands."""
-    fields = Job._meta.concrete_fields
+def _model_values() -> dict[str, Any]:
+    """The defaults of a row's columns."""
     # What the database computes is read when it is asked for.
-    defaults = tuple(models.DEFERRED if field.generated else field.get_default() for field in fields)
-    return defaults, {field.name: place for place, field in enumerate(fields)}
+    return {field.attname: field.get_default() for field in Job._meta.concrete_fields if not field.generated}

@@ -120,6 +120,11 @@ class Sql:
         """Run a query; its rows, raw (use :meth:`read_uuid` and :meth:`read_time`)."""
         return self._all(statement, params)
 
+    def do(self, statement: str, params: Sequence[Any]) -> None:
+        """Run a statement of the hot path that returns nothing."""
+        if prepared.run(self.connection, statement, params=params) is None:
+            self.execute(statement, params)
+
     def one(self, statement: str, params: Sequence[Any]) -> tuple[Any, ...] | None:
         """Run a statement of the hot path; its only row, or None. UUIDs and times as in :meth:`query`."""
         rows = prepared.run(self.connection, statement, params=params)
