@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import functools
 import json
+import operator
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -64,7 +65,9 @@ MAX_ROWS = 32_766 // (len(FIELDS) + 1)
 
 #: What most jobs leave as it is, as it stands in the statement that writes one of them.
 _USUAL = {field.name: field.default for field in dataclasses.fields(NewJob) if field.default is not dataclasses.MISSING}
-_REQUIRED = tuple(name for name in FIELDS if name not in _USUAL)
+#: The same for every column, in order; the required ones are like nothing.
+_USUALS = tuple(_USUAL.get(name, _USUAL) for name in FIELDS)
+_values = operator.attrgetter(*FIELDS)
 
 
 _NAMES = {"task": 255, "queue": 255, "task_id": 255, "tenant": 63}
@@ -123,8 +126,8 @@ def insert(sql: Sql, jobs: Sequence[NewJob], *, are_fresh: bool = False) -> set[
 
 
 def _insert_one(sql: Sql, job: NewJob, *, is_fresh: bool) -> bool:
-    given = [*_REQUIRED, *(name for name, usual in _USUAL.items() if getattr(job, name) != usual)]
-    values = [_stored(sql, name, getattr(job, name)) for name in given]
+    given = {name: value for name, value, usual in zip(FIELDS, _values(job), _USUALS, strict=True) if value != usual}
+    values = [_stored(sql, name, value) for name, value in given.items()]
     values.append(job.available_at <= job.created_at)
     if is_fresh and job.unique_lock is None:
         # PostgreSQL makes an entry for a row that may be in the way in two steps, and looks first.
@@ -171,8 +174,7 @@ def as_job(new: NewJob, alias: str) -> Job:
     # What Model.__init__ would do value by value, and here costs as much as all else an enqueue does in Python.
     values = job.__dict__
     values.update(_model_values())
-    for name in FIELDS:
-        values[name] = getattr(new, name)
+    values.update(zip(FIELDS, _values(new), strict=True))
     for name in ("args", "kwargs", "message", "tags", "error"):
         text = values[name]
         values[name] = None if text is None else json.loads(text)
