@@ -11,9 +11,9 @@ from django.test import override_settings
 
 from taskyard.celery.messages import MARK, MOST_IN_PACK, PACK, SHARE, TENANT, headers_of_each, jobs_of, shared_message
 from taskyard.celery.publisher import BrokerPublisher
-from taskyard.celery.worker import request, shared
+from taskyard.celery.worker import request
+from taskyard.celery.worker.request import SharedMessage
 from taskyard.celery.worker.settler import PutBack
-from taskyard.celery.worker.shared import SharedMessage
 from taskyard.outbox.outgoing import Outgoing
 from taskyard.outbox.window import Demand, together
 from tests.unit.test_prefetch import out
@@ -84,7 +84,7 @@ def test_a_share_that_no_publisher_makes_is_refused(share: object) -> None:
 @pytest.fixture
 def put_back(monkeypatch: pytest.MonkeyPatch) -> list[PutBack]:
     submitted: list[PutBack] = []
-    monkeypatch.setattr(shared, "settler", lambda: SimpleNamespace(submit=submitted.append))
+    monkeypatch.setattr(request, "settler", lambda: SimpleNamespace(submit=submitted.append))
     return submitted
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 from weakref import ref
@@ -24,8 +25,7 @@ from taskyard.celery.attempt.pack import PackDelivery, execute_pack
 from taskyard.celery.messages import MARK, PACK, SHARE, TENANT, headers_of_each, jobs_of
 from taskyard.celery.signing import SIGNATURE, digest_of
 from taskyard.celery.worker import bundle, prefetch
-from taskyard.celery.worker.settler import Death, settler
-from taskyard.celery.worker.shared import SharedMessage
+from taskyard.celery.worker.settler import Death, PutBack, settler
 from taskyard.celery.worker.shutdown import give_back
 from taskyard.execution.claim import new_token
 from taskyard.jobs import ids
@@ -165,6 +165,33 @@ class JobRequest(Request):
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
         """Celery's cold shutdown (SIGQUIT, a second Ctrl-C) takes the child away: nobody cancelled its job."""
         give_back(self)
+
+
+class SharedMessage:
+    """A message that several short jobs share: a request for each, acknowledged when the last of them is through.
+
+    A job that is to run elsewhere goes back to the table, it alone and at once: the whole message would bring along
+    what has been run.
+    """
+
+    def __init__(self, jobs: int, ack: Callable[..., object]) -> None:
+        self._left, self._ack = jobs, ack
+        # In pools of threads several requests end at once.
+        self._lock = threading.Lock()
+
+    def through(self, logger: Any, errors: Any) -> None:
+        """One of the requests is acknowledged."""
+        with self._lock:
+            self._left -= 1
+            is_last = not self._left
+        if is_last:
+            self._ack(logger, errors)
+
+    def give_back(self, job_id: uuid.UUID, task: str, logger: Any, errors: Any, requeue: bool = False) -> None:
+        """One of the requests is rejected; called as Celery calls a message's own."""
+        if requeue:
+            settler().submit(PutBack(job_id, task, wait=dt.timedelta(0)))
+        self.through(logger, errors)
 
 
 def execute_any(delivery: Delivery) -> Answer:
