@@ -179,8 +179,8 @@ def _handed_over_before_it_is_confirmed() -> Any:
 def _an_enqueue_is_written_after_the_commit() -> Any:
     real = enqueue.write
 
-    def write(jobs: Any, alias: str) -> Any:
-        transaction.on_commit(lambda: real(jobs, alias), using=alias)
+    def write(jobs: Any, alias: str, **options: Any) -> Any:
+        transaction.on_commit(lambda: real(jobs, alias, **options), using=alias)
         return {job.id for job in jobs}
 
     return mock.patch.object(enqueue, "write", write)

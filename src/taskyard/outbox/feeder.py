@@ -264,7 +264,8 @@ class Feeder:
         self.publisher.announce(batch)
 
     def _send(self, batch: Sequence[Outgoing]) -> Sequence[Outgoing]:
-        return self.publisher.publish(batch, together=window.together(self._lanes[batch[0].queue].demand))
+        lane = self._lanes.setdefault(batch[0].queue, _Lane())
+        return self.publisher.publish(batch, together=window.together(lane.demand))
 
     def _hand_over(self, sql: Sql, queue: str, now: dt.datetime) -> int:
         # Nobody claims these: what is still queued was marked by a feeder that did not live to see it confirmed.
