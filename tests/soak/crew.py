@@ -21,6 +21,7 @@ class Crew:
     def __init__(self, stage: Stage, history: History) -> None:
         self.stage, self.history = stage, history
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
+        self.logs: dict[int, Path] = {}
         self.started = 0
         #: Places and exit codes of workers that ended by themselves.
         self.died: list[str] = []
@@ -30,7 +31,7 @@ class Crew:
     def start(self, place: int, **environment: str) -> None:
         """Start a worker in a place, without waiting for it."""
         self.started += 1
-        log = self.stage.folder / f"worker-{self.started}.log"
+        log = self.logs[place] = self.stage.folder / f"worker-{self.started}.log"
         command = [sys.executable, "-m", "celery", "-A", "taskyard", "worker", "-l", "warning", "-c", "2",
                    "-Q", "celery,slow", "-n", f"soak-{self.started}@%h"]  # fmt: skip
         with log.open("wb") as out:
@@ -75,9 +76,14 @@ class Crew:
         """Start a worker where there is none; one that was not expected to die is noted."""
         for place, worker in list(self.workers.items()):
             if worker.poll() is not None:
-                if place not in expected:
+                if place not in expected and not self._could_not_start(place):
                     self.died.append(f"worker in place {place} ended by itself with {worker.returncode}")
                 self.start(place)
+
+    def _could_not_start(self, place: int) -> bool:
+        """Whether it met a database that was away: Celery's start asks it, and a supervisor would try again."""
+        text = self.logs[place].read_text(errors="replace")
+        return "_run_module_as_main" in text and "OperationalError" in text
 
     def end(self) -> None:
         """Everybody stops; killed if need be."""

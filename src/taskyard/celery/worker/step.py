@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from billiard.exceptions import WorkerLostError
 from celery import bootsteps, signals
 from celery.worker import state as worker_state
-from django.db import connections
+from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
 from taskyard.celery.agents import build_agents
@@ -55,7 +55,11 @@ class JobStep(bootsteps.StartStopStep):
             owner, name=parent.hostname, queues=_logical_queues(parent.app), slots=_slots(parent),
             children=lambda: _children(parent),
         )  # fmt: skip
-        self.heartbeat.register(timezone.now())
+        try:
+            self.heartbeat.register(timezone.now())
+        except (OperationalError, InterfaceError) as error:
+            # Its first beat makes up for it: a worker need not come up after its database.
+            logger.warning("the worker is not registered yet: %s", error)
         connections.close_all()
         agents: list[Agent] = [self.heartbeat, Reconciler(owner)]
         if get_settings().agents:
