@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from taskyard.celery.attempt.connections import open_blocks
 from taskyard.execution.claim import Claim
 from taskyard.execution.outcome import Outcome, Trouble
 from taskyard.jobs.running import RunningJob
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from taskyard.celery.seam import Sent
 
 _attempt: ContextVar[Attempt | None] = ContextVar("taskyard_attempt", default=None)
+_heir: ContextVar[str | None] = ContextVar("taskyard_heir", default=None)
 
 
 class Phase(enum.Enum):
@@ -34,6 +37,8 @@ class Attempt:
     def __init__(self, claim: Claim, running: RunningJob) -> None:
         self.claim, self.running = claim, running
         self.phase = Phase.UNWINDING
+        #: Within which transactions it began: eagerly, a job may run in its caller's.
+        self.blocks = open_blocks()
         #: Set by ``Task.replace``: everything it sends waits for the settle that makes the row wait.
         self.is_replacing = self.was_replaced = False
         #: A message with the job's own id: the retry that ``self.retry()`` sent.
@@ -75,6 +80,25 @@ def current_attempt() -> Attempt | None:
     return _attempt.get()
 
 
+def heir() -> str | None:
+    """The tenant of the job from which what is written now follows; None: it follows from none."""
+    tenant = _heir.get()
+    if tenant is not None:
+        return tenant
+    attempt = _attempt.get()
+    return None if attempt is None or attempt.phase is Phase.BODY else attempt.claim.tenant
+
+
+@contextlib.contextmanager
+def following(tenant: str) -> Iterator[None]:
+    """What is written within follows from a job of this tenant, whoever is current: an operator who cancels it, say."""
+    token = _heir.set(tenant)
+    try:
+        yield
+    finally:
+        _heir.reset(token)
+
+
 class attempting:
     """Context manager: ``attempt`` is the current one; restores exactly what was there."""
 
@@ -82,8 +106,10 @@ class attempting:
         self.attempt = attempt
 
     def __enter__(self) -> Attempt:
-        self._token = _attempt.set(self.attempt)
+        # Run eagerly, a job may begin within what follows from another one.
+        self._token, self._heir = _attempt.set(self.attempt), _heir.set(None)
         return self.attempt
 
     def __exit__(self, *exc: object) -> None:
+        _heir.reset(self._heir)
         _attempt.reset(self._token)

@@ -54,10 +54,25 @@ def _is_stale(connection: object, *, ask: bool) -> bool:
     return False
 
 
-def discard_left_open() -> None:
-    """Close what a task left in a transaction opened by hand: nothing written there would ever be committed."""
+def open_blocks() -> frozenset[str]:
+    """Aliases that are within ``atomic()`` here."""
+    return frozenset(one.alias for one in connections.all(initialized_only=True) if one.in_atomic_block)
+
+
+def discard_left_open(before: frozenset[str] = frozenset()) -> None:
+    """Close what a task left in a transaction: nothing written there would ever be committed.
+
+    One opened by hand, or an ``atomic()`` that was entered and not left, which is none of ``before``.
+    """
     for connection in connections.all(initialized_only=True):
-        if connection.connection is not None and not connection.in_atomic_block and not connection.get_autocommit():
+        if connection.connection is None or connection.alias in before:
+            continue
+        if connection.in_atomic_block:
+            logger.warning("A task left a transaction on %r open; what it wrote there is undone.", connection.alias)
+            # Or Django would keep the connection, for the end of that transaction.
+            connection.in_atomic_block, connection.savepoint_ids, connection.run_on_commit = False, [], []
+            connection.close()
+        elif not connection.get_autocommit():
             connection.close()
 
 

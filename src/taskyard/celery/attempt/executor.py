@@ -11,20 +11,22 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from billiard.einfo import ExceptionInfo
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import current_app
 from celery.app.trace import build_tracer
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Reject
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 from kombu.utils.json import loads
 
 from taskyard import events
 from taskyard.celery.attempt import ending
+from taskyard.celery.attempt.answer import Answer, exception_info, ignored
 from taskyard.celery.attempt.attempt import Attempt, Phase, attempting
 from taskyard.celery.attempt.body import set_aside
 from taskyard.celery.attempt.connections import discard_left_open, keep_healthy, reset_broken
+from taskyard.celery.attempt.owner import as_owner
+from taskyard.celery.messages import schema_header
 from taskyard.celery.results.cancelled import tell_canvas
 from taskyard.celery.signing import arguments_digest
 from taskyard.execution.claim import Claim, Said, claim, find_claim
@@ -39,9 +41,6 @@ from taskyard.runtime.faults import fault_point
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-#: What the pool gets back: whether it failed, the value or error, the run time in seconds.
-Answer = tuple[int, Any, float]
 
 #: A settle that meets a database that is away is tried again until it comes back: the job's end must not be forgotten.
 _LONGEST_WAIT_SECONDS = 5.0
@@ -135,7 +134,7 @@ def run(
             attempt.verdict = Cancelled("expired", f"not started by {owned.expires_at.isoformat()}")
             answer = ignored("expired")
         else:
-            answer = _attempt(app, task, attempt, delivery)
+            answer = as_owner(attempt, task, lambda: _attempt(app, task, attempt, delivery))
         if isinstance(attempt.verdict, (Cancelled, Failed)) and owned.message is not None:
             # The tracer says nothing of a task that was ignored, and a chord would wait for it for ever.
             _, _, request = restore(owned, delivery)
@@ -190,7 +189,7 @@ def restore(owned: Claim, delivery: Delivery) -> tuple[list[Any], dict[str, Any]
         "expires": owned.expires_at.isoformat() if owned.expires_at else None, "eta": None,
         "reply_to": message.get("reply_to", ""), "correlation_id": owned.task_id, "properties": {},
         "replaced_task_nesting": 0, "ignore_result": None, "stamped_headers": None, "stamps": {}, "origin": "taskyard",
-        **message.get("headers", {}), **embed,
+        **schema_header(owned.tenant), **message.get("headers", {}), **embed,
         "args": args, "kwargs": kwargs, "hostname": delivery.hostname or socket.gethostname(), "is_eager": False,
         "delivery_info": {"priority": owned.priority, "redelivered": False, **delivery.info},
     }  # fmt: skip
@@ -205,7 +204,7 @@ def settle_surely(attempt: Attempt, outcome: Outcome) -> bool:
     attempt.phase = Phase.SETTLING
     while True:
         effects = ending.effects(attempt, outcome)
-        discard_left_open()
+        discard_left_open(attempt.blocks)
         try:
             return settle(attempt.claim, outcome, timezone.now(), effects)
         except SoftTimeLimitExceeded as error:
@@ -228,16 +227,3 @@ def settle_surely(attempt: Attempt, outcome: Outcome) -> bool:
 def _end_at_once(owned: Claim, outcome: Outcome) -> Answer:
     settle(owned, outcome, timezone.now(), Effects())
     return ignored("settled")
-
-
-def ignored(why: str) -> Answer:
-    """What the pool is told of a message whose job needs nothing more from Celery."""
-    return 1, exception_info(Ignore(why)), 0.0
-
-
-def exception_info(error: BaseException) -> ExceptionInfo:
-    """The error as it crosses the pipe to the pool's parent."""
-    try:
-        raise error
-    except BaseException:
-        return ExceptionInfo(internal=True)

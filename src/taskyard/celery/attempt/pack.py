@@ -13,9 +13,10 @@ from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from taskyard.celery.attempt import ending
+from taskyard.celery.attempt.answer import Answer
 from taskyard.celery.attempt.attempt import Attempt
 from taskyard.celery.attempt.connections import discard_left_open, keep_healthy, reset_broken
-from taskyard.celery.attempt.executor import Answer, Delivery, claim_surely, run, settle_surely
+from taskyard.celery.attempt.executor import Delivery, claim_surely, run, settle_surely
 from taskyard.execution.claim import Claim, Said, claim_many, find_claims
 from taskyard.execution.outcome import Outcome, Succeeded
 from taskyard.execution.settle import Success, settle_many
@@ -82,7 +83,7 @@ class Ends:
         if isinstance(outcome, Succeeded):
             effects = ending.effects(attempt, outcome)
             if not (effects.jobs or effects.steps or effects.report):
-                discard_left_open()
+                discard_left_open(attempt.blocks)
                 self._waiting.append((attempt, Success(attempt.claim, outcome.result, timezone.now())))
                 return
             attempt.running.put_back(effects.report)

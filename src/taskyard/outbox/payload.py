@@ -1,0 +1,53 @@
+"""A new job as the text of a message, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import uuid
+from typing import Any
+
+from taskyard.errors import TaskyardError
+from taskyard.jobs.rows.newjob import NewJob
+
+_TIMES = frozenset({"created_at", "available_at", "expires_at", "finished_at"})
+_UUIDS = frozenset({"id", "parent", "root"})
+_USUAL = {field.name: field.default for field in dataclasses.fields(NewJob)}
+
+
+class UnreadableMessage(TaskyardError):
+    """An outbox message that this version cannot make a job of."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"The message cannot be read: {reason}. It stays in its outbox.")
+
+
+def payload_text(job: NewJob) -> str:
+    """The text of a job: its columns, but for those that are as in most jobs."""
+    given = {name: getattr(job, name) for name in _USUAL}
+    columns = {name: _plain(value) for name, value in given.items() if value != _USUAL[name]}
+    return json.dumps(columns, separators=(",", ":"))
+
+
+def read_payload(text: str) -> NewJob:
+    """The job of a text; raises :class:`UnreadableMessage`."""
+    try:
+        return NewJob(**{name: _typed(name, value) for name, value in json.loads(text).items()})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UnreadableMessage(f"{type(error).__name__}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dt.datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, uuid.UUID) else value
+
+
+def _typed(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if name in _TIMES:
+        return dt.datetime.fromisoformat(value)
+    return uuid.UUID(value) if name in _UUIDS else value
