@@ -9,15 +9,16 @@ import json
 import logging
 import uuid
 from collections.abc import Sequence
-from typing import Any
 
 from django.utils import timezone
 
 from taskyard.errors import PublishFailed
 from taskyard.jobs.rows.sql import TABLE, Sql
 from taskyard.outbox import outgoing, window
-from taskyard.outbox.models import QueueSetting
+from taskyard.outbox.out import Out
 from taskyard.outbox.outgoing import Outgoing, Publisher
+from taskyard.outbox.share.tenants import Costs, Tenants
+from taskyard.outbox.share.turns import Backlog, Row
 from taskyard.outbox.sweep import Sweep
 from taskyard.runtime.faults import fault_point
 from taskyard.runtime.lease import Leases
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 BATCH = 500
 #: After work it keeps looking for this long: a burst of enqueues sends one notification, at its beginning.
 _STAY_AWAKE = dt.timedelta(seconds=4 * PAUSE_SECONDS)
-#: How often workers and paused queues are read again.
+#: How often workers are read again.
 _WORKERS_EVERY = dt.timedelta(seconds=1)
 
 # A loose index scan: one index probe for each queue, however many rows there are.
@@ -41,15 +42,9 @@ WITH RECURSIVE q AS (
   UNION ALL
   SELECT (SELECT MIN(queue) FROM {TABLE} WHERE lane = 1%(gap)s AND queue > q.queue) FROM q WHERE q.queue IS NOT NULL
 ) SELECT queue FROM q WHERE queue IS NOT NULL"""
-#: How often a queue with a backlog is looked at from its beginning.
-_SCAN_EVERY = dt.timedelta(seconds=1)
 
-
-# Read in every turn, and an idle worker has one each second: through Django's models they would be most of its work.
-_WINDOWS = f"SELECT queue, state, COUNT(*) FROM {TABLE} WHERE lane = 2 GROUP BY queue, state"
 _SOONEST = f"SELECT MIN(available_at) FROM {TABLE} WHERE lane = 0"
 _LIVE_WORKERS = f"SELECT queues, slots FROM {Worker._meta.db_table} WHERE stopping_at IS NULL AND heartbeat_at > %s"
-_PAUSED_QUEUES = f"SELECT name FROM {QueueSetting._meta.db_table} WHERE paused_at IS NOT NULL"
 
 _NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 
@@ -67,10 +62,6 @@ class _Lane:
     #: How many left the window since the rate was measured last.
     taken: int = 0
     measured_at: dt.datetime = _NEVER
-    #: Priority and time of the last row that was taken, while more are waiting behind it.
-    mark: tuple[int, dt.datetime] | None = None
-    #: When it was looked at from its beginning.
-    scanned_at: dt.datetime = _NEVER
     #: When the last of its jobs was fed: of equally urgent queues the one that waited longest comes first.
     fed_at: dt.datetime = _NEVER
 
@@ -93,7 +84,12 @@ class Feeder:
         self._backlog: set[str] = set()
         #: Queues whose last batch was refused: they come last, or one that cannot be published starves the others.
         self._refusing: set[str] = set()
-        self._paused: set[str] = set()
+        self._backlogs: dict[str, Backlog] = {}
+        self.out = Out()
+        self.tenants = Tenants()
+        self.costs = Costs()
+        #: Whether a limit held something back in this turn; whether another feeder acts for all queues.
+        self._is_held = self._stands_by = False
         self._workers_at: dt.datetime | None = None
         self._next_due: dt.datetime | None = None
         self._busy_at = _NEVER
@@ -102,10 +98,17 @@ class Feeder:
         """Feed every queue this feeder holds the lease of; how many jobs were fed."""
         settings = get_settings()
         sql = Sql(settings.database)
-        self._read_workers(sql, now)
+        is_new = self._read_workers(sql, now)
+        self.tenants.read(sql, now)
+        self._is_held = False
+        if not self._may_act(now):
+            return 0
+        if is_new:
+            self.tenants.call_back(sql)
         self._next_due = _promote(sql, now)
-        waiting = _with_work(sql, sorted(self._backlog)) - self._paused
+        waiting = _with_work(sql, sorted(self._backlog)) - self.tenants.paused_queues
         self._read_window(sql, now)
+        self._read_costs(sql, now)
         fed = 0
         self._backlog.clear()
         for queue in self._by_urgency(waiting | self._occupied(), settings):
@@ -114,8 +117,9 @@ class Feeder:
                 continue
             if queue not in settings.handover and not self.publisher.rows_are_messages:
                 is_idle = self._lanes[queue].running < self._slots.get(queue, 0) if queue in self._lanes else False
-                self.sweep.run(sql, queue, now, everything=standing == "taken", has_idle_slots=is_idle)
-            if queue in waiting or (queue in settings.handover and queue not in self._paused):
+                since = None if standing == "taken" else self.out.since(queue)
+                self.sweep.run(sql, queue, now, everything=standing == "taken", has_idle_slots=is_idle, since=since)
+            if queue in waiting or (queue in settings.handover and queue not in self.tenants.paused_queues):
                 fed += self._feed(sql, queue, now, settings)
         return fed
 
@@ -125,8 +129,11 @@ class Feeder:
             self._busy_at = timezone.now()
         if timezone.now() - self._busy_at < _STAY_AWAKE:
             return dt.timedelta(milliseconds=20)
-        if any(lane.queued for lane in self._lanes.values()):
+        if any(lane.queued for lane in self._lanes.values()) or (self._is_held and self.tenants.may_soon_go_on):
             return dt.timedelta(milliseconds=100)
+        if self._is_held:
+            # By a pause: often enough to notice its end within a second.
+            return min(dt.timedelta(milliseconds=300), get_settings().poll_interval)
         longest = get_settings().poll_interval
         longest = min(dt.timedelta(milliseconds=200), longest) if is_deaf else longest
         if self._next_due is None:
@@ -137,6 +144,8 @@ class Feeder:
     def interrupted(self) -> None:
         """Counts may be stale; they are read anew in each turn."""
         self._workers_at = None
+        self.out.forget()
+        self.tenants.forget()
 
     def stop(self) -> None:
         """Let another feeder take over at once."""
@@ -154,9 +163,9 @@ class Feeder:
     def _occupied(self) -> set[str]:
         return {queue for queue, lane in self._lanes.items() if lane.queued}
 
-    def _read_workers(self, sql: Sql, now: dt.datetime) -> None:
+    def _read_workers(self, sql: Sql, now: dt.datetime) -> bool:
         if self._workers_at is not None and now - self._workers_at < _WORKERS_EVERY:
-            return
+            return False
         self._workers_at = now
         alive = now - 3 * get_settings().worker_timeout
         slots: dict[str, int] = {}
@@ -166,13 +175,36 @@ class Feeder:
             for queue in queues:
                 slots[queue] = slots.get(queue, 0) + count
         self._slots = slots
-        self._paused = {row[0] for row in sql.all(_PAUSED_QUEUES, [])}
+        self.tenants.attended = slots.keys()
+        return True
+
+    def _may_act(self, now: dt.datetime) -> bool:
+        """What a tenant may have out counts over all queues: while that is limited one feeder acts for all of them."""
+        if not self.tenants.is_counted or self.leases.hold("limits", now):
+            self._stands_by = False
+            return True
+        if not self._stands_by:
+            self._stands_by = True
+            self.leases.release_all()
+        return False
+
+    def _read_costs(self, sql: Sql, now: dt.datetime) -> None:
+        shared = {queue: backlog for queue, backlog in self._backlogs.items() if backlog.is_shared}
+        if not shared or not self.costs.is_due(now):
+            return
+        weights = self.tenants.weights
+        for ended in self.costs.ended(sql, now):
+            level = shared[ended.queue].levels.get(ended.priority) if ended.queue in shared else None
+            if level is not None:
+                weight = weights.get(ended.tenant, 1.0)
+                level.shares.correct(ended.tenant, ended.jobs, seconds=ended.seconds, weight=weight)
+        running = self.costs.running(sql, now)
+        for queue, backlog in shared.items():
+            for priority, level in backlog.levels.items():
+                level.shares.run(running.get((queue, priority), {}), weights)
 
     def _read_window(self, sql: Sql, now: dt.datetime) -> None:
-        counts = sql.all(_WINDOWS, [])
-        seen: dict[str, dict[str, int]] = {}
-        for queue, state, count in counts:
-            seen.setdefault(queue, {})[state] = count
+        seen = self.out.count(sql, now, self._lanes)
         for queue in {*seen, *self._lanes}:
             lane = self._lanes.setdefault(queue, _Lane())
             queued = seen.get(queue, {}).get("queued", 0)
@@ -193,7 +225,10 @@ class Feeder:
         if serving and not free:
             return 0
         lane.demand = window.Demand(sum(slots for _, slots in free) or lane.running, lane.rate)
-        wanted = window.target(lane.demand, unattended=settings.window_unattended, most=settings.window_max)
+        seconds = window.SHARED_SECONDS if self._backlog_of(queue).has_tenants else window.HALF_A_SECOND
+        wanted = window.target(
+            lane.demand, unattended=settings.window_unattended, most=settings.window_max, seconds=seconds
+        )
         # Queues that share workers share the window: what stands there already comes first.
         rivals = {queue}.union(*(queues for queues, _ in free)) & set(self._lanes)
         return wanted - sum(self._lanes[rival].queued + self._lanes[rival].fed for rival in rivals)
@@ -208,47 +243,26 @@ class Feeder:
         batch = [outgoing.from_row(sql, row) for row in self._take(sql, queue, now, room)]
         if len(batch) == room:
             self._backlog.add(queue)
+        self.tenants.spend_queue(queue, len(batch), now=now)
         fault_point("feeder.marked")
         self._publish(sql, batch)
         # Only now: what was refused must not look like jobs that were taken.
         self._lanes[queue].fed += len(batch)
-        self._lanes[queue].fed_at = now
+        if batch:
+            self._lanes[queue].fed_at = now
         fault_point("feeder.published")
         return len(batch)
 
-    def _take(self, sql: Sql, queue: str, now: dt.datetime, room: int) -> list[tuple[Any, ...]]:
-        """Move the first rows of a queue to ``queued``.
-
-        Rows that were taken before stay in the index while somebody's old snapshot may see them, and every look from
-        the beginning passes all of them. So behind a backlog's last row the next look goes on; what came to stand
-        before it meanwhile, because its transaction took longer, is found within ``_SCAN_EVERY``.
-        """
-        lane = self._lanes[queue]
-        rows: list[tuple[Any, ...]] = []
-        if lane.mark is not None and now - lane.scanned_at < _SCAN_EVERY:
-            priority, moment = lane.mark
-            rows += self._take_part(sql, now, room, "queue = %s AND priority > %s", [queue, priority])
-            after, params = "queue = %s AND priority = %s AND available_at >= %s", [queue, priority, sql.time(moment)]
-            rows += self._take_part(sql, now, room - len(rows), after, params)
-        if len(rows) < room:
-            lane.scanned_at = now
-            rows += self._take_part(sql, now, room - len(rows), "queue = %s", [queue])
-        # RETURNING has no order of its own.
-        rows.sort(key=lambda row: (-row[4], row[-1], str(row[0])))
-        last = sql.read_time(rows[-1][-1]) if rows else None
-        lane.mark = (rows[-1][4], last) if len(rows) == room and last is not None else None
+    def _take(self, sql: Sql, queue: str, now: dt.datetime, room: int) -> list[Row]:
+        lane, backlog = self._lanes[queue], self._backlog_of(queue)
+        allowed = self.tenants.queue_room(queue, now, out=lane.queued + lane.fed + lane.running)
+        most = room if allowed is None else min(room, allowed)
+        rows = backlog.take(sql, now, room=most, terms=self.tenants) if most > 0 else []
+        self._is_held = self._is_held or most < room or backlog.is_held
         return rows
 
-    def _take_part(
-        self, sql: Sql, now: dt.datetime, room: int, where: str, params: Sequence[Any]
-    ) -> list[tuple[Any, ...]]:
-        if room <= 0:
-            return []
-        return sql.take(
-            "state = 'queued', published_at = %s, publishes = 1, worker = NULL", f"lane = 1 AND {where}",
-            [sql.time(now), *params],
-            order="priority DESC, available_at, id", limit=room, returning=outgoing.COLUMNS,
-        )  # fmt: skip
+    def _backlog_of(self, queue: str) -> Backlog:
+        return self._backlogs.setdefault(queue, Backlog(queue))
 
     def _publish(self, sql: Sql, batch: Sequence[Outgoing]) -> None:
         if not batch:
@@ -273,9 +287,12 @@ class Feeder:
             f"UPDATE {TABLE} SET state = 'pending', publishes = 0 WHERE lane = 2 AND state = 'queued' AND queue = %s",
             [queue],
         )
+        paused = self.tenants.paused_tenants
+        others = f" AND tenant NOT IN ({', '.join(['%s'] * len(paused))})" if paused else ""
         rows = sql.take(
-            "state = 'queued', published_at = %s, publishes = 1", "lane = 1 AND queue = %s", [sql.time(now), queue],
-            order="priority DESC, available_at, id", limit=BATCH, returning=f"{outgoing.COLUMNS}, args, kwargs",
+            "state = 'queued', published_at = %s, publishes = 1", f"lane = 1 AND queue = %s{others}",
+            [sql.time(now), queue, *paused], order="priority DESC, tenant, available_at, id", limit=BATCH,
+            returning=f"{outgoing.COLUMNS}, args, kwargs",
         )  # fmt: skip
         batch = [(outgoing.from_row(sql, row), row[-2], row[-1]) for row in rows]
         refused = self.publisher.publish_in_full(batch) if batch else []

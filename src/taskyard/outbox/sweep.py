@@ -35,17 +35,24 @@ class Sweep:
         self.publisher = publisher
         self._next: dict[str, dt.datetime] = {}
 
-    def run(self, sql: Sql, queue: str, now: dt.datetime, *, everything: bool, has_idle_slots: bool) -> int:
-        """Publish overdue jobs of a queue again; with ``everything`` all queued ones (after a take-over)."""
+    def run(
+        self, sql: Sql, queue: str, now: dt.datetime, *, everything: bool, has_idle_slots: bool,
+        since: dt.datetime | None = None,
+    ) -> int:  # fmt: skip
+        """Publish overdue jobs of a queue again; with ``everything`` all queued ones (after a take-over).
+
+        ``since``: no queued job was published earlier, and looking there is slow.
+        """
         if not everything and now < self._next.get(queue, now):
             return 0
         self._next[queue] = now + _EVERY
         base = get_settings().republish_after
         oldest = now if everything else now - base
+        later = " AND published_at >= %s" if since is not None else ""
         rows = sql.query(
             f"SELECT {outgoing.COLUMNS}, published_at, publishes FROM {TABLE}"
-            " WHERE lane = 2 AND queue = %s AND state = 'queued' AND published_at <= %s",
-            [queue, sql.time(oldest)],
+            f" WHERE lane = 2 AND queue = %s AND state = 'queued' AND published_at <= %s{later}",
+            [queue, sql.time(oldest), *([sql.time(since)] if later else [])],
         )
         batch = [
             outgoing.from_row(sql, row)

@@ -6,6 +6,9 @@ import dataclasses
 
 #: The window holds about this much work.
 HALF_A_SECOND = 0.5
+#: Where there are tenants: with what a worker has in hand and the time until it is fed, a newcomer's job is to start
+#: half a second after those that run.
+SHARED_SECONDS = 0.35
 #: Below this run time a slot is given two messages, so that it never waits for the next.
 _SHORT_SECONDS = 0.25
 
@@ -31,16 +34,17 @@ class Demand:
 NO_DEMAND = Demand(0, 0.0)
 
 
-def target(demand: Demand, *, unattended: int, most: int) -> int:
+def target(demand: Demand, *, unattended: int, most: int, seconds: float = HALF_A_SECOND) -> int:
     """How many messages of a queue should be in the broker.
 
-    About half a second of work at the measured rate; at least one for each slot, two where jobs are short, so that no
-    slot idles; ``unattended`` while no worker is registered, because one may be about to; never more than ``most``.
+    About so many ``seconds`` of work at the measured rate; at least one for each slot, two where jobs are short, so
+    that no slot idles; ``unattended`` while no worker is registered, because one may be about to; never more than
+    ``most``.
     """
     if demand.slots == 0:
         return min(unattended, most)
     per_slot = 2 if demand.rate / demand.slots > 1 / _SHORT_SECONDS else 1
-    return max(1, min(most, max(round(demand.rate * HALF_A_SECOND), per_slot * demand.slots)))
+    return max(1, min(most, max(round(demand.rate * seconds), per_slot * demand.slots)))
 
 
 def together(demand: Demand) -> int:
