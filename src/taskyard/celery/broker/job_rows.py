@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
+
+from django.utils import timezone
 
 from taskyard.celery.broker.store import marks
 from taskyard.celery.messages import thin_message
 from taskyard.jobs.rows.sql import TABLE, Sql
 from taskyard.outbox import outgoing
+from taskyard.outbox.out import CLOCKS, PART, SLOW_SECONDS
 from taskyard.runtime.identity import worker_id
 from taskyard.runtime.wakeup import WORK_QUEUED
 from taskyard.settings import get_settings
@@ -31,29 +35,61 @@ def urgency(queue: str) -> int:
     return broker_names.index(queue) if queue in broker_names else len(broker_names)
 
 
+#: By queue, while looking there is slow: since when the jobs that are ready were published, and until when to believe
+#: that; see :mod:`taskyard.outbox.out`. Kept by whoever looks again and again.
+Floors = dict[str, tuple[Any, float]]
+
+
 class JobRows:
     """Statements on queued jobs, on the calling thread's connection to the control database.
 
     A job is in the hands of the worker *process*, whose rows the rescuer frees when it dies: no lease is needed.
     """
 
-    def __init__(self, alias: str) -> None:
+    def __init__(self, alias: str, floors: Floors | None = None) -> None:
         self.sql = Sql(alias)
+        self._floors = {} if floors is None else floors
 
     def is_ready(self, queue: str) -> tuple[str, Sequence[Any]]:
         """The subquery that finds a job to take, for ``Store.ready``."""
-        return f"SELECT 1 FROM {TABLE} WHERE {_READY}", [logical_name(queue)]
+        condition, params = self._ready(queue)
+        return f"SELECT 1 FROM {TABLE} WHERE {condition}", params
+
+    def _ready(self, queue: str) -> tuple[str, list[Any]]:
+        floor, until = self._floors.get(queue, (None, 0.0))
+        if floor is not None and time.monotonic() >= until:
+            floor = self._look(queue)
+        if floor is None:
+            return _READY, [logical_name(queue)]
+        return f"{_READY} AND published_at >= %s", [logical_name(queue), floor]
+
+    def _look(self, queue: str) -> Any:
+        """Passes all that was ever out beside an old snapshot; None once that is fast again."""
+        began = time.monotonic()
+        oldest = self.sql.query(f"SELECT MIN(published_at) FROM {TABLE} WHERE {_READY}", [logical_name(queue)])[0][0]
+        took = time.monotonic() - began
+        if took <= SLOW_SECONDS:
+            self._floors.pop(queue, None)
+            return None
+        moment = timezone.now() if oldest is None else self.sql.read_time(oldest)
+        floor = self.sql.time((moment or timezone.now()) - CLOCKS)
+        self._floors[queue] = floor, time.monotonic() + PART * took
+        return floor
 
     def take(self, queue: str, limit: int) -> list[tuple[uuid.UUID, dict[str, Any]]]:
         """Take up to ``limit`` jobs, best first: their ids and thin messages as kombu's raw messages."""
+        condition, params = self._ready(queue)
+        began = time.monotonic()
         rows = self.sql.take(
             "worker = %s",
-            _READY,
-            [self.sql.uuid(worker_id()), logical_name(queue)],
+            condition,
+            [self.sql.uuid(worker_id()), *params],
             order="priority DESC, published_at, id",
             limit=limit,
             returning=f"published_at, {outgoing.COLUMNS}",
         )
+        if condition is _READY and time.monotonic() - began > SLOW_SECONDS:
+            self._look(queue)
         # RETURNING has no order of its own.
         jobs = [(self.sql.read_time(row[0]), outgoing.from_row(self.sql, row[1:])) for row in rows]
         jobs.sort(key=lambda job: (-job[1].priority, job[0].timestamp() if job[0] else 0.0, job[1].id))

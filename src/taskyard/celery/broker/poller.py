@@ -23,7 +23,7 @@ from django.db.utils import DataError, Error, IntegrityError
 from taskyard.celery.broker import wakeup
 from taskyard.celery.broker.bindings import Bindings
 from taskyard.celery.broker.intake import Bell, Delivery, Intake, Receiver, Source, job_ids, message_ids
-from taskyard.celery.broker.job_rows import JobRows, logical_name, urgency
+from taskyard.celery.broker.job_rows import Floors, JobRows, logical_name, urgency
 from taskyard.celery.broker.store import Store, TablesMissing, is_missing_table, private_connection
 from taskyard.settings import get_settings
 
@@ -69,6 +69,7 @@ class Poller:
         # Not by processes that are here for a moment only.
         self._next_sweep = time.monotonic() + random.uniform(2.0, 5.0)
         self._next_keep: dict[str, float] = {}
+        self._floors: Floors = {}
 
     # Called by channels, from any thread.
 
@@ -291,7 +292,7 @@ class Poller:
         if not messages:
             return 0
         jobs = [queue for queue in messages if self._has_jobs() and logical_name(queue) is not None]
-        store, rows = Store(self.alias), JobRows(self.alias)
+        store, rows = Store(self.alias), JobRows(self.alias, self._floors)
         answers = store.ready([*map(store.is_ready, messages), *map(rows.is_ready, jobs)])
         has_messages = {queue for queue, answer in zip(messages, answers, strict=False) if answer}
         has_jobs = {queue for queue, answer in zip(jobs, answers[len(messages) :], strict=True) if answer}
@@ -321,7 +322,7 @@ class Poller:
 
     def take_jobs(self, intake: Receiver, source: Source, *, limit: int) -> int:
         """Fetch queued jobs for a consumer; how many. In the poller's thread only."""
-        taken = JobRows(self.alias).take(source.queue, limit)
+        taken = JobRows(self.alias, self._floors).take(source.queue, limit)
         for job_id, raw in taken:
             self._hand_in(intake, source, Delivery(source.consumer_tag, raw, job_id=job_id))
         return len(taken)
