@@ -1,0 +1,51 @@
+"""A document vault for several organisations, a database for each: SQLite files, or PostgreSQL with DATABASE_URL."""
+
+import json
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+HERE = Path(__file__).resolve().parent
+#: Where SQLite's files and the cache are.
+DATA = Path(os.environ.get("VAULT_DATA", HERE.parent / "data"))
+
+SECRET_KEY = "only for an example"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+if "DATABASE_URL" in os.environ:
+    _url = urlsplit(os.environ["DATABASE_URL"])
+    _control = {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": _url.hostname,
+        "PORT": _url.port or 5432,
+        "USER": unquote(_url.username or ""),
+        "PASSWORD": unquote(_url.password or ""),
+        "NAME": _url.path.lstrip("/"),
+        "CONN_HEALTH_CHECKS": True,
+    }
+else:
+    _control = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(DATA / "control.sqlite3")}
+
+# The organisations' own databases are not here: accounts.directory names them.
+DATABASES = {"default": _control}
+DATABASE_ROUTERS = ["taskyard.tenancy.databases.TenantRouter"]
+
+#: What a plugin offers is there while its name is in this list, and only then.
+PLUGINS = [f"plugins.{name}" for name in json.loads((HERE / "plugins.json").read_text())["active"]]
+INSTALLED_APPS = ["taskyard", "accounts", "search", "documents", "orchestrators", *PLUGINS]
+
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "LOCATION": str(DATA / "cache"),
+        "KEY_FUNCTION": "taskyard.tenancy.cache_key",
+    }
+}
+
+TASKYARD = {
+    "TENANCY": "databases",
+    "TENANTS": "accounts.directory.tenants",
+    "TENANT_APPS": ["documents"],
+    "TENANT_CONNECTIONS": 5,
+}

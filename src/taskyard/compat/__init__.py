@@ -1,0 +1,1 @@
+"""Modules and names of packages that people come from, on Taskyard's engine."""

@@ -1,0 +1,1 @@
+"""One project before and after its move from tenant-schemas-celery: the app differs, the tasks do not."""
