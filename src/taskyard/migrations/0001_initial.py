@@ -75,9 +75,69 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name='OutboxMessage',
+            fields=[
+                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ('payload', models.TextField()),
+                ('created_at', models.DateTimeField(db_index=True)),
+            ],
+        ),
+        migrations.CreateModel(
+            name='OutboxNote',
+            fields=[
+                ('place', models.CharField(max_length=255, primary_key=True, serialize=False)),
+                ('waiting', models.IntegerField(default=0)),
+                ('unreadable', models.IntegerField(default=0)),
+                ('oldest_at', models.DateTimeField(null=True)),
+                ('seen_at', models.DateTimeField(null=True)),
+                ('failing_since', models.DateTimeField(null=True)),
+                ('error', models.CharField(default='', max_length=500)),
+                ('again_at', models.DateTimeField(null=True)),
+            ],
+        ),
+        migrations.CreateModel(
+            name='RelayRound',
+            fields=[
+                ('id', models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
+                ('outboxes', models.IntegerField()),
+                ('began_at', models.DateTimeField()),
+                ('ended_at', models.DateTimeField()),
+            ],
+        ),
+        migrations.CreateModel(
+            name='RelayedMessage',
+            fields=[
+                ('id', models.UUIDField(editable=False, primary_key=True, serialize=False)),
+                ('left_at', models.DateTimeField(db_index=True, null=True)),
+            ],
+        ),
+        migrations.CreateModel(
             name='QueueSetting',
             fields=[
                 ('name', models.CharField(max_length=255, primary_key=True, serialize=False)),
+                ('paused_at', models.DateTimeField(null=True)),
+                ('paused_by', models.CharField(default='', max_length=150)),
+                ('reason', models.CharField(default='', max_length=500)),
+                ('max_running', models.PositiveIntegerField(null=True)),
+                ('rate', models.FloatField(null=True)),
+                ('rate_seconds', models.FloatField(default=1.0)),
+            ],
+        ),
+        migrations.CreateModel(
+            name='TenantPlace',
+            fields=[
+                ('number', models.BigAutoField(primary_key=True, serialize=False)),
+                ('tenant', models.CharField(max_length=63, unique=True)),
+            ],
+        ),
+        migrations.CreateModel(
+            name='TenantSetting',
+            fields=[
+                ('tenant', models.CharField(max_length=63, primary_key=True, serialize=False)),
+                ('weight', models.FloatField(default=1.0)),
+                ('max_running', models.PositiveIntegerField(null=True)),
+                ('rate', models.FloatField(null=True)),
+                ('rate_seconds', models.FloatField(default=1.0)),
                 ('paused_at', models.DateTimeField(null=True)),
                 ('paused_by', models.CharField(default='', max_length=150)),
                 ('reason', models.CharField(default='', max_length=500)),
@@ -120,6 +180,7 @@ class Migration(migrations.Migration):
             name='Canvas',
             fields=[
                 ('id', models.CharField(max_length=255, primary_key=True, serialize=False)),
+                ('tenant', models.CharField(default='', max_length=63)),
                 ('size', models.IntegerField(null=True)),
                 ('done', models.IntegerField(default=0)),
                 ('body', taskyard.runtime.fields.JsonTextField(null=True)),

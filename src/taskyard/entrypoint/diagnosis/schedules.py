@@ -1,0 +1,46 @@
+"""Does what runs by the clock run?"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+
+from django.db.models import Count, Min, Q
+
+from taskyard.entrypoint.diagnosis.finding import Finding, fail, ok, warn
+from taskyard.entrypoint.screen import duration
+from taskyard.schedules.models import Schedule
+
+#: So long after a due time somebody should have decided about it, also after a fail-over.
+_LATE = dt.timedelta(seconds=15)
+#: So many parked ones are named.
+_NAMED = 5
+
+
+def schedules() -> Iterator[Finding]:
+    """Due times that nobody decides about, and definitions that the scheduler could make nothing of."""
+    now = dt.datetime.now(dt.UTC)
+    about = Schedule.objects.all().aggregate(
+        all=Count("pk"), late=Count("pk", filter=Q(next_at__lt=now - _LATE)), oldest=Min("next_at"),
+        parked=Count("pk", filter=~Q(error="")),
+    )  # fmt: skip
+    if about["late"]:
+        yield fail(
+            "schedules", f"{about['late']:,} are overdue, the longest for {duration(now - about['oldest'])}",
+            fix="No scheduler runs, or it is too slow. Start a worker, or `taskyard scheduler` where AGENTS is off; its"
+            " log says what is in the way.",
+            facts={"late": about["late"], "oldest": about["oldest"]},
+        )  # fmt: skip
+    for row in Schedule.objects.exclude(error="").order_by("-updated_at")[:_NAMED] if about["parked"] else ():
+        yield warn(
+            f"schedule {row}", f"is parked: {row.error}",
+            fix=f"Mend its definition, or what it names, then: taskyard schedules resume {row.name}"
+            + (f" --tenant {row.tenant}" if row.tenant else ""),
+        )  # fmt: skip
+    if about["parked"] > _NAMED:
+        yield warn(
+            "more schedules", f"{about['parked'] - _NAMED:,} more are parked", fix="See: taskyard schedules list",
+            facts={"parked": about["parked"]},
+        )  # fmt: skip
+    if about["all"] and not about["late"] and not about["parked"]:
+        yield ok("schedules", f"{about['all']:,}, none overdue")

@@ -1,0 +1,208 @@
+"""A decision and its job, written together; what becomes of one whose job is not wanted beside an earlier one."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from taskyard import enqueue
+from taskyard.enqueue import control_alias
+from taskyard.enqueue.row import new_job
+from taskyard.errors import TaskyardError
+from taskyard.jobs.models import Job
+from taskyard.jobs.rows.newjob import NewJob
+from taskyard.jobs.states import State
+from taskyard.outbox.models import TenantSetting
+from taskyard.schedules.decisions import Decision, Overlap, Verdict
+from taskyard.schedules.definition import Definition
+from taskyard.schedules.models import Occurrence, Schedule
+from taskyard.tasks import registry
+from taskyard.tasks.doors import door
+from taskyard.tasks.task import Task
+from taskyard.tasks.unique import unique_lock
+
+#: Most due times of one schedule that wait for the job before them.
+MOST_BUFFERED = 1_000
+
+
+@dataclasses.dataclass(slots=True)
+class Firing:
+    """One decision, with the job it brings if it fires."""
+
+    occurrence: Occurrence
+    definition: Definition
+    job: NewJob | None = None
+    #: One job for each of several tenants.
+    fans_out: bool = False
+
+
+def plan(row: Schedule, definition: Definition, *, verdict: Verdict, offset: dt.timedelta, now: dt.datetime) -> Firing:
+    """The rows of a verdict, not written yet; raises for a job that cannot be made."""
+    occurrence = Occurrence(
+        schedule=row, tenant="", due_at=verdict.due.at - offset, effective_at=verdict.due.at, mark=verdict.due.mark,
+        decided_at=now, decision=verdict.decision.value, reason=verdict.reason, version=row.version,
+    )  # fmt: skip
+    if verdict.decision != Decision.FIRED:
+        return Firing(occurrence, definition)
+    if definition.tenants is not None:
+        registry.get(definition.task)
+        return Firing(occurrence, definition, fans_out=True)
+    job = _job(row, definition, now)
+    occurrence.job = job.id
+    return Firing(occurrence, definition, job)
+
+
+def _job(row: Schedule, definition: Definition, now: dt.datetime) -> NewJob:
+    task = _called(registry.get(definition.task), row)
+    job = new_job(task, tuple(definition.args), kwargs=definition.kwargs, now=now)
+    job.subject_type, job.subject_id = definition.subject
+    job.created_by = row.created_by
+    if job.unique_lock is None and definition.overlap != Overlap.ALLOW:
+        job.unique_key = _key(row)
+        job.unique_lock = unique_lock(job.task, job.tenant, job.unique_key)
+    return job
+
+
+def _called(task: Task[Any, Any], row: Schedule) -> Task[Any, Any]:
+    return task.using(queue_name=row.queue or None, priority=row.priority, tenant=row.tenant)
+
+
+def write(firings: Sequence[Firing], now: dt.datetime) -> int:
+    """Write decisions and jobs in the caller's transaction; how many decisions."""
+    if not firings:
+        return 0
+    alias = control_alias()
+    occurrences = Occurrence.objects.using(alias).bulk_create([f.occurrence for f in firings])
+    _find_ids(occurrences)
+    wanted = [f for f in firings if f.job is not None]
+    for each in wanted:
+        assert each.job is not None
+        each.job.occurrence = each.occurrence.pk
+    written = enqueue.write([f.job for f in wanted if f.job is not None], alias) if wanted else set()
+    for each in wanted:
+        assert each.job is not None
+        if each.job.id not in written:
+            _stand_back(each, now)
+    for each in firings:
+        if each.fans_out:
+            _fan_out(each, now)
+    return len(firings)
+
+
+def _fan_out(each: Firing, now: dt.datetime) -> None:
+    """A job for each tenant; one that is paused has a decision of its own instead."""
+    definition, occurrence = each.definition, each.occurrence
+    paused = dict(TenantSetting.objects.paused().values_list("pk", "reason"))
+    held: list[str] = []
+
+    def wanted() -> Iterator[str]:
+        for name in enqueue.ready_or("ready" if definition.tenants == "each" else definition.tenants or ()):
+            if name in paused:
+                held.append(name)
+            else:
+                yield name
+
+    row = occurrence.schedule
+    report = enqueue.enqueue_occurrence(
+        registry.get(definition.task).using(queue_name=row.queue or None, priority=row.priority), definition.kwargs,
+        tenants=wanted(), spread=definition.spread, now=now,
+        due=enqueue.DueTime(occurrence.pk, None if definition.overlap == Overlap.ALLOW else _key(row)),
+    )  # fmt: skip
+    said = [occurrence.reason] if occurrence.reason else []
+    if report.duplicates:
+        said.append(f"left out because an earlier job has not ended: {report.duplicates}")
+    if report.rejected:
+        said.append(f"refused: {len(report.rejected)}, the first because {report.rejected[0].reason}")
+    occurrence.jobs, occurrence.reason = report.created, "; ".join(said)[:500]
+    occurrence.save(using=control_alias(), update_fields=["jobs", "reason"])
+    Occurrence.objects.using(control_alias()).bulk_create([
+        Occurrence(
+            schedule=row, tenant=name, due_at=occurrence.due_at, effective_at=occurrence.effective_at, decided_at=now,
+            decision=Decision.SUPPRESSED.value, reason=f"tenant paused: {paused[name]}".rstrip(": "),
+            version=occurrence.version,
+        )
+        for name in held
+    ])  # fmt: skip
+
+
+def _key(row: Schedule) -> str:
+    return f"schedule:{row.pk}"
+
+
+def _find_ids(occurrences: Sequence[Occurrence]) -> None:
+    """MySQL does not tell the keys of what it has written."""
+    for occurrence in occurrences:
+        known: int | None = occurrence.pk
+        if known is None:
+            occurrence.pk = Occurrence.objects.get(
+                schedule_id=occurrence.schedule_id, due_at=occurrence.due_at, tenant=occurrence.tenant
+            ).pk
+
+
+def _stand_back(each: Firing, now: dt.datetime) -> None:
+    """The job of an earlier due time has not ended: the overlap policy says what becomes of this one."""
+    job = each.job
+    assert job is not None
+    overlap = each.definition.overlap
+    holder = Job.objects.filter(unique_lock=job.unique_lock)
+    waiting = Occurrence.objects.buffered().filter(lock=job.unique_lock)
+    if overlap == Overlap.REPLACE_PENDING:
+        _replace(each, list(holder.values_list("id", "state")), now)
+        return
+    if overlap == Overlap.CANCEL_RUNNING:
+        waiting.update(decision=Decision.SKIPPED.value, lock=None, reason="a later one took its place")
+        door("cancel")(list(holder.values_list("id", flat=True)), now, reason="replaced by its schedule")
+    most = {Overlap.BUFFER_ONE: 1, Overlap.CANCEL_RUNNING: 1, Overlap.BUFFER_ALL: MOST_BUFFERED}.get(overlap, 0)
+    if most and waiting.count() < most:
+        _note(each, Decision.BUFFERED, "waits for an earlier job to end", lock=job.unique_lock)
+    else:
+        _note(each, Decision.SKIPPED, f"{most} wait already" if most else "an earlier job has not ended")
+
+
+def _replace(each: Firing, holders: Iterable[tuple[uuid.UUID, str]], now: dt.datetime) -> None:
+    if any(state == State.RUNNING.value for _, state in holders):
+        _note(each, Decision.SKIPPED, "an earlier job runs")
+        return
+    door("cancel")([job_id for job_id, _ in holders], now, reason="replaced by its schedule")
+    if each.job is not None and not enqueue.write([each.job], control_alias()):
+        _note(each, Decision.SKIPPED, "an earlier job has not ended")
+
+
+def _note(each: Firing, decision: Decision, reason: str, *, lock: str | None = None) -> None:
+    occurrence = each.occurrence
+    occurrence.decision, occurrence.reason, occurrence.lock, occurrence.job = decision.value, reason, lock, None
+    occurrence.save(using=control_alias(), update_fields=["decision", "reason", "lock", "job"])
+
+
+def fire_buffered(occurrences: Sequence[Occurrence], now: dt.datetime) -> int:
+    """Fire what waited, as its schedule says now, in the caller's transaction; how many."""
+    fired = 0
+    rows = {row.pk: row for row in Schedule.objects.filter(pk__in={o.schedule_id for o in occurrences})}
+    for occurrence in occurrences:
+        row = rows[occurrence.schedule_id]
+        try:
+            if not row.enabled or row.is_paused(now):
+                occurrence.decision, occurrence.lock = Decision.SUPPRESSED.value, None
+                occurrence.reason = "paused while it waited" if row.enabled else "disabled while it waited"
+                occurrence.save(using=control_alias())
+            else:
+                fired += _fire(occurrence, row, now)
+        except TaskyardError as error:
+            occurrence.decision, occurrence.lock, occurrence.reason = Decision.ERRORED.value, None, str(error)[:500]
+            occurrence.save(using=control_alias())
+    return fired
+
+
+def _fire(occurrence: Occurrence, row: Schedule, now: dt.datetime) -> int:
+    job = _job(row, Definition.of(row), now)
+    job.occurrence = occurrence.pk
+    if not enqueue.write([job], control_alias()):
+        return 0
+    occurrence.decision, occurrence.lock, occurrence.job = Decision.FIRED.value, None, job.id
+    occurrence.effective_at, occurrence.version = now, row.version
+    occurrence.reason = "had waited for an earlier job"
+    occurrence.save(using=control_alias())
+    return 1

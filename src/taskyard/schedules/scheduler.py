@@ -1,0 +1,318 @@
+"""Decides about due times: advances each schedule and writes its decisions and jobs in one transaction.
+
+Any number of schedulers may run. A schedule's row is locked while it is decided about, those that another scheduler has
+in hand are passed over, and a due time has one row (``taskyard_occurrence_due``), whatever happens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import DataError, Error, IntegrityError, OperationalError, ProgrammingError, connections, transaction
+from django.db.models import Exists, OuterRef
+
+from taskyard.enqueue import control_alias
+from taskyard.errors import TaskyardError, UnknownTask
+from taskyard.jobs.models import Job
+from taskyard.jobs.states import State
+from taskyard.schedules import firing
+from taskyard.schedules.decisions import MOST_AT_ONCE, ON_TIME, Decision, Verdict, decide
+from taskyard.schedules.define import CHANGED
+from taskyard.schedules.definition import Definition
+from taskyard.schedules.firing import Firing
+from taskyard.schedules.models import Occurrence, Schedule
+from taskyard.schedules.recurrence import Due
+from taskyard.settings import get_settings
+
+logger = logging.getLogger(__name__)
+
+#: Schedules of one transaction.
+BATCH = 200
+#: How often a scheduler looks that nobody can wake.
+_DEAF = dt.timedelta(seconds=1)
+_IN_HAND = dt.timedelta(milliseconds=100)
+#: In milliseconds: between two statements, for one of them, and for a lock.
+_BOUNDS_POSTGRES = (
+    "SELECT set_config('idle_in_transaction_session_timeout', '5000', true),"
+    " set_config('statement_timeout', '20000', true), set_config('lock_timeout', '5000', true)"
+)
+# In seconds, and for the session: the agent's connection is its own.
+_BOUNDS_MARIADB = "SET SESSION idle_transaction_timeout = 5"
+#: Errors of the database that one statement brings about, and another does not.
+_ITS_OWN = (DataError, IntegrityError, ProgrammingError)
+#: What a row may take along: the text of an error.
+_LONGEST_ERROR = 2_000
+
+
+class Scheduler:
+    """One of any number; see :class:`~taskyard.runtime.loop.Agent`."""
+
+    name = "scheduler"
+    channels: Sequence[str] = (CHANGED,)
+
+    def __init__(self) -> None:
+        self._now = dt.datetime.min.replace(tzinfo=dt.UTC)
+        self._next_at: dt.datetime | None = None
+
+    def run_once(self, now: dt.datetime) -> int:
+        """Decide about one batch of what is due; how many due times were decided."""
+        self._now = now
+        self._next_at, has_buffered = _look()
+        done = release(now) if has_buffered else 0
+        if self._next_at is not None and self._next_at <= now:
+            done += decide_due(now)
+            self._next_at, _ = _look()
+        return done
+
+    def pause(self, done: int, *, is_deaf: bool) -> dt.timedelta:
+        """On at once while there is more, else until the next due time; never long, for whoever cannot notify."""
+        longest = min(_DEAF, get_settings().poll_interval) if is_deaf or done else get_settings().poll_interval
+        if self._next_at is None:
+            return longest
+        if self._next_at <= self._now:
+            # What is due and was not decided is in another one's hands.
+            return dt.timedelta(0) if done else min(_IN_HAND, longest)
+        return min(longest, self._next_at - self._now)
+
+    def interrupted(self) -> None:
+        """What was rolled back is decided again."""
+
+    def stop(self) -> None:
+        """Nothing to give back."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Plan:
+    """What is to be written about one schedule."""
+
+    row: Schedule
+    definition: Definition
+    firings: list[Firing]
+
+
+def decide_due(now: dt.datetime) -> int:
+    """Decide about the most urgent schedules that nobody has in hand; how many due times were decided."""
+    alias = control_alias()
+    try:
+        with _bounded(alias):
+            return _decide(_taken(_upcoming().filter(next_at__lte=now).order_by("next_at")[:BATCH]), now)
+    except Error:
+        if not connections[alias].is_usable():
+            raise
+        # What one of them asks or writes: found alone, so that it stops no other.
+        logger.exception("A batch of schedules could not be written; they are decided about one by one.")
+    due = _upcoming().filter(next_at__lte=now).order_by("next_at")[:BATCH]
+    return sum(_decide_alone(pk, now) for pk in list(due.values_list("pk", flat=True)))
+
+
+@contextmanager
+def _bounded(alias: str) -> Iterator[None]:
+    """A transaction that a server ends by itself if its process stands still: it holds rows that others wait for."""
+    connection = connections[alias]
+    with transaction.atomic(using=alias):
+        bounds = {"postgresql": _BOUNDS_POSTGRES, "mysql": _BOUNDS_MARIADB}.get(connection.vendor)
+        if bounds and getattr(connection, "mysql_is_mariadb", True):
+            with connection.cursor() as cursor:
+                cursor.execute(bounds)
+        yield
+
+
+def _decide_alone(pk: int, now: dt.datetime) -> int:
+    alias = control_alias()
+    try:
+        with _bounded(alias):
+            return _decide(_taken(_upcoming().filter(pk=pk, next_at__lte=now)), now)
+    except _ITS_OWN as error:
+        with transaction.atomic(using=alias):
+            for row in _taken(Schedule.objects.filter(pk=pk)):
+                _park(row, error, due_at=row.next_at or now, now=now)
+        return 1
+    except OperationalError:
+        if not connections[alias].is_usable():
+            raise
+        # A deadlock, or a column that is not there: SQLite and MySQL call both the same. It is tried again.
+        logger.exception("Schedule %s could not be decided about.", pk)
+        return 0
+
+
+def _decide(rows: list[Schedule], now: dt.datetime) -> int:
+    plans: list[_Plan] = []
+    parked = 0
+    for row in rows:
+        due_at = row.next_at or now
+        try:
+            plans.append(_planned(row, now))
+        except UnknownTask as error:
+            # While code is being rolled out others may know it.
+            if now - due_at > ON_TIME:
+                _park(row, error, due_at=due_at, now=now)
+                parked += 1
+        except Error:
+            # The transaction is broken, or the database away: nothing can be written here.
+            raise
+        except Exception as error:
+            # Whatever it is, it is this schedule's alone.
+            _park(row, error, due_at=due_at, now=now)
+            parked += 1
+    _drop_decided(plans)
+    decided = firing.write([f for plan in plans for f in plan.firings], now)
+    for plan in plans:
+        _count(plan)
+    _advance([plan.row for plan in plans])
+    return decided + parked
+
+
+def _planned(row: Schedule, now: dt.datetime) -> _Plan:
+    definition = Definition.of(row)
+    offset = definition.offset(row.tenant, row.name)
+    dues = definition.dues(row.decided_until, now - offset, limit=MOST_AT_ONCE + 1)
+    is_cut = len(dues) > MOST_AT_ONCE
+    shifted = [due._replace(at=due.at + offset) for due in dues[:MOST_AT_ONCE]]
+    verdicts, rest = decide(shifted, definition.rules, now=now, is_cut=is_cut)
+    verdicts = [_ruled_out(row, definition, verdict, offset) or verdict for verdict in verdicts]
+    if definition.pause_after_failures and any(v.decision == Decision.FIRED for v in verdicts):
+        verdicts = _unless_failing(row, definition, verdicts, now)
+    allowed = _within_runs(row, definition, verdicts)
+    if allowed:
+        row.decided_until = allowed[-1].due.at - offset
+    if not is_cut and not rest and len(allowed) == len(verdicts):
+        row.decided_until = max(row.decided_until, now - offset)
+    return _Plan(row, definition, [
+        firing.plan(row, definition, verdict=verdict, offset=offset, now=now) for verdict in allowed
+    ])  # fmt: skip
+
+
+def _ruled_out(row: Schedule, definition: Definition, verdict: Verdict, offset: dt.timedelta) -> Verdict | None:
+    """Its calendar or a pause is in the way."""
+    due = verdict.due
+    if reason := definition.bounds.excluded(due._replace(at=due.at - offset)):
+        return Verdict(due, Decision.SUPPRESSED, reason)
+    if not row.is_paused(due.at):
+        return None
+    return Verdict(due, Decision.SUPPRESSED, f"paused: {row.pause_reason}" if row.pause_reason else "paused")
+
+
+def _unless_failing(row: Schedule, definition: Definition, verdicts: list[Verdict], now: dt.datetime) -> list[Verdict]:
+    limit = definition.pause_after_failures or 0
+    # Whoever changed or resumed it wants to see it try again.
+    since = row.updated_at
+    fired = Occurrence.objects.filter(schedule=row, job__isnull=False, decided_at__gte=since)
+    last = list(fired.order_by("-due_at").values_list("job", flat=True)[:limit])
+    if len(last) < limit or Job.objects.filter(id__in=last, state=State.FAILED.value).count() < limit:
+        return verdicts
+    row.paused_at, row.paused_until, row.paused_by = now, None, "taskyard"
+    row.pause_reason = f"{limit} jobs in a row failed" if limit > 1 else "a job failed"
+    return [
+        Verdict(v.due, Decision.SUPPRESSED, f"paused: {row.pause_reason}") if v.decision == Decision.FIRED else v
+        for v in verdicts
+    ]
+
+
+def _within_runs(row: Schedule, definition: Definition, verdicts: list[Verdict]) -> list[Verdict]:
+    """Those up to the last run that is allowed, if all that are to fire do."""
+    runs = row.runs
+    for number, verdict in enumerate(verdicts):
+        runs += verdict.decision == Decision.FIRED
+        if definition.bounds.is_spent(runs):
+            return verdicts[: number + 1]
+    return verdicts
+
+
+def _count(plan: _Plan) -> None:
+    """What really ran, and when it is due next."""
+    row, definition = plan.row, plan.definition
+    ran = [f.occurrence for f in plan.firings if f.occurrence.decision in (Decision.FIRED, Decision.BUFFERED)]
+    if ran:
+        row.runs, row.last_at = row.runs + len(ran), ran[-1].effective_at
+    due = None if definition.bounds.is_spent(row.runs) else definition.next_due(row.decided_until)
+    row.next_at = None if due is None else due.at + definition.offset(row.tenant, row.name)
+
+
+def _park(row: Schedule, error: Exception, *, due_at: dt.datetime, now: dt.datetime) -> None:
+    """Nothing more of it until somebody mends it; the due time it broke at is recorded."""
+    text = str(error) if isinstance(error, TaskyardError) else f"{type(error).__name__}: {error}"
+    logger.error("Schedule %r is parked: %s", str(row), text)
+    Schedule.objects.filter(pk=row.pk).update(next_at=None, error=text[:_LONGEST_ERROR], updated_at=now)
+    said = {"effective_at": due_at, "decided_at": now, "decision": Decision.ERRORED.value, "reason": text[:500]}
+    Occurrence.objects.get_or_create(schedule=row, due_at=due_at, tenant="", defaults={**said, "version": row.version})
+
+
+def _drop_decided(plans: list[_Plan]) -> None:
+    """Leave out what is decided already, after a clock or a definition stepped back."""
+    due = {f.occurrence.due_at for plan in plans for f in plan.firings}
+    known = Occurrence.objects.decided([plan.row.pk for plan in plans], due) if due else set()
+    for plan in plans if known else ():
+        plan.firings = [f for f in plan.firings if (plan.row.pk, f.occurrence.tenant, f.occurrence.due_at) not in known]
+
+
+_ADVANCED = ("next_at", "decided_until", "runs", "last_at", "paused_at", "paused_until", "paused_by", "pause_reason")
+
+
+def _advance(rows: Iterable[Schedule]) -> None:
+    connection = connections[control_alias()]
+    fields: list[Any] = [Schedule._meta.get_field(name) for name in _ADVANCED]
+    table = connection.ops.quote_name(Schedule._meta.db_table)
+    assignments = ", ".join(f"{connection.ops.quote_name(field.column)} = %s" for field in fields)
+    values = [
+        (*(field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields), row.pk) for row in rows
+    ]
+    if values:
+        with connection.cursor() as cursor:
+            cursor.executemany(f"UPDATE {table} SET {assignments} WHERE id = %s", values)
+
+
+def release(now: dt.datetime) -> int:
+    """Fire what was buffered and is no longer in the way of anything; how many."""
+    holder = Job.objects.filter(unique_lock=OuterRef("lock"))
+    with _bounded(control_alias()):
+        free = Occurrence.objects.buffered().filter(~Exists(holder)).order_by("id")[:BATCH]
+        first: dict[str, Occurrence] = {}
+        for occurrence in _taken(free):
+            first.setdefault(occurrence.lock or "", occurrence)
+        return firing.fire_buffered(list(first.values()), now) if first else 0
+
+
+def run_now(row: Schedule, *, by: Any = "", now: dt.datetime | None = None) -> Occurrence:
+    """See :meth:`Schedule.run_now`."""
+    from django.utils import timezone
+
+    from taskyard.schedules.define import _text
+
+    now = now or timezone.now()
+    with transaction.atomic(using=control_alias()):
+        locked = Schedule.objects.select_for_update().get(pk=row.pk)
+        verdict = Verdict(Due(at=now, nominal=now.replace(tzinfo=None), mark=""), Decision.FIRED, "asked for")
+        fire = firing.plan(locked, Definition.of(locked), verdict=verdict, offset=dt.timedelta(0), now=now)
+        fire.occurrence.actor = _text(by)
+        firing.write([fire], now)
+        if fire.occurrence.decision == Decision.FIRED.value:
+            Schedule.objects.filter(pk=row.pk).update(last_at=now)
+    return fire.occurrence
+
+
+def _look() -> tuple[dt.datetime | None, bool]:
+    """When something is due next, and whether something waits for a job to end: one short question."""
+    found = (
+        Schedule.objects.all()
+        .annotate(waiting=Exists(Occurrence.objects.buffered()))
+        .filter(next_at__isnull=False)
+        .order_by("next_at")
+        .values_list("next_at", "waiting")
+        .first()
+    )
+    return found if found is not None else (None, Occurrence.objects.buffered().exists())
+
+
+def _upcoming() -> Any:
+    return Schedule.objects.filter(next_at__isnull=False)
+
+
+def _taken(query: Any) -> list[Any]:
+    """Lock these, but for those that another scheduler has in hand."""
+    features = connections[control_alias()].features
+    return list(query.select_for_update(skip_locked=features.has_select_for_update_skip_locked))

@@ -1,0 +1,388 @@
+"""Definitions, and schedulers one turn at a time: their clocks are arguments."""
+
+import datetime as dt
+from collections import Counter
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from taskyard import task
+from taskyard.entrypoint.diagnosis import schedules as diagnosis
+from taskyard.errors import InvalidSchedule
+from taskyard.execution.outcome import Failed, Succeeded, Trouble
+from taskyard.execution.pruner import Pruner
+from taskyard.execution.settle import settle
+from taskyard.jobs.models import Job
+from taskyard.outbox.models import TenantSetting
+from taskyard.schedules import At, Bounds, Cron, Every
+from taskyard.schedules.models import Occurrence, Schedule, ScheduleVersion
+from taskyard.schedules.scheduler import Scheduler, decide_due, release, run_now
+from tests.app.tasks import nothing
+from tests.integration.shelf import start
+
+pytestmark = pytest.mark.django_db
+
+NOW = dt.datetime(2026, 5, 4, 12, tzinfo=dt.UTC)
+SECOND, MINUTE, HOUR = dt.timedelta(seconds=1), dt.timedelta(minutes=1), dt.timedelta(hours=1)
+
+
+def define(now: dt.datetime = NOW, **said: Any) -> Schedule:
+    values: dict[str, Any] = {"name": "tick", "recurrence": Every(MINUTE), "task": nothing, **said}
+    return Schedule.objects.define(now=now, **values)
+
+
+def decisions(row: Schedule) -> list[tuple[dt.timedelta, str]]:
+    return [(o.due_at - NOW, o.decision) for o in Occurrence.objects.filter(schedule=row).order_by("due_at")]
+
+
+def counted(row: Schedule) -> dict[str, int]:
+    return dict(Counter(decision for _, decision in decisions(row)))
+
+
+def end(job: Job, now: dt.datetime, outcome: Any = None) -> None:
+    Job.objects.filter(id=job.id).update(state="queued")
+    job.refresh_from_db()
+    assert settle(start(job, now), outcome or Succeeded(), now)
+
+
+def all_ended(now: dt.datetime) -> None:
+    for job in Job.objects.active():
+        end(job, now)
+
+
+# -- definitions -------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_has_one_row_and_each_change_a_version() -> None:
+    first = define()
+    assert define().version == 1
+    second = define(kwargs={"n": 3})
+    assert (second.pk, second.version, Schedule.objects.count()) == (first.pk, 2, 1)
+    kept = ScheduleVersion.objects.filter(schedule=first).order_by("version").values_list("version", "definition")
+    assert [(version, said["kwargs"]) for version, said in kept] == [(1, {}), (2, {"n": 3})]
+
+
+def test_two_tenants_may_use_one_name() -> None:
+    assert define(tenant="acme").pk != define(tenant="globex").pk
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(InvalidSchedule) as caught:
+        define(overlap="perhaps", catch_up_count=0, priority=500, spread=3, bounds={}, colour="red")
+    assert len(caught.value.problems) == 6
+    assert not Schedule.objects.exists()
+
+
+def test_an_edit_runs_nothing_that_was_due_before() -> None:
+    row = define(recurrence=Every(HOUR))
+    define(NOW + 90 * MINUTE, recurrence=Every(MINUTE))
+    assert decide_due(NOW + 90 * MINUTE) == 0
+    row.refresh_from_db()
+    assert row.next_at == NOW + 91 * MINUTE
+
+
+def test_the_preview_is_what_is_decided() -> None:
+    row = define(recurrence=Cron("*/7 * * * *"), bounds=Bounds(window=5 * MINUTE))
+    expected = [due.at for due in row.preview(5)]
+    for at in expected:
+        assert decide_due(at - SECOND) == 0
+        assert decide_due(at) == 1
+        all_ended(at)
+    assert list(Occurrence.objects.order_by("due_at").values_list("effective_at", flat=True)) == expected
+
+
+def test_what_cannot_be_made_sense_of_is_parked_and_stops_no_other() -> None:
+    broken, whole = define(name="broken"), define(name="whole")
+    Schedule.objects.filter(pk=broken.pk).update(recurrence={"kind": "moon"})
+    unknown = define(name="unknown", task="app.nobody")
+    decide_due(NOW + MINUTE)
+    unknown.refresh_from_db()
+    # Another scheduler, of the code that is being rolled out, may know it.
+    assert (unknown.error, unknown.next_at) == ("", NOW + MINUTE)
+    decide_due(NOW + 2 * MINUTE + SECOND)
+    for row in (broken, unknown):
+        row.refresh_from_db()
+        assert (row.next_at, bool(row.error)) == (None, True)
+        assert counted(row) == {"errored": 1}
+    assert "app.nobody" in unknown.error
+    assert counted(whole) == {"fired": 1, "skipped": 1}
+    again = define(NOW + MINUTE, name="broken")
+    assert (again.error, again.next_at) == ("", NOW + 2 * MINUTE)
+    Schedule.objects.filter(pk=unknown.pk).update(task="app.nothing")
+    unknown.resume()
+    unknown.refresh_from_db()
+    assert unknown.error == ""
+    assert unknown.next_at is not None
+
+
+# -- firing ------------------------------------------------------------------------------------------------------------
+
+
+def _asks_in_vain(n: int) -> str:
+    if n == 13:
+        Job.objects.extra(where=["no_such_column = 1"]).exists()
+    return str(n)
+
+
+@task(name="app.asks_in_vain", unique=_asks_in_vain)
+def asks_in_vain(n: int) -> int:
+    return n
+
+
+def test_one_whose_own_code_breaks_the_transaction_is_parked_and_the_others_fire() -> None:
+    broken = define(name="broken", task=asks_in_vain, kwargs={"n": 13})
+    others = [define(name=f"whole {n}", task=asks_in_vain, kwargs={"n": n}) for n in range(3)]
+    is_told = connection.vendor == "postgresql"
+    assert decide_due(NOW + MINUTE) == 3 + is_told
+    broken.refresh_from_db()
+    # Elsewhere the error may as well be a deadlock: it is tried again, and does not stop the others then either.
+    assert (broken.next_at is None, "no_such_column" in broken.error) == (is_told, is_told)
+    assert [counted(row) for row in others] == [{"fired": 1}] * 3
+
+
+def test_a_due_time_becomes_one_job_with_its_occurrence() -> None:
+    row = define(kwargs={"n": 7}, queue="slow", priority=3, tenant="acme")
+    assert decide_due(NOW + 59 * SECOND) == 0
+    assert decide_due(NOW + MINUTE) == 1
+    assert decide_due(NOW + MINUTE) == 0
+    job, occurrence = Job.objects.get(), Occurrence.objects.get()
+    assert (job.kwargs, job.queue, job.priority, job.tenant) == ({"n": 7}, "slow", 3, "acme")
+    assert (job.occurrence, occurrence.job, occurrence.version) == (occurrence.pk, job.id, 1)
+    row.refresh_from_db()
+    assert (row.runs, row.last_at, row.next_at) == (1, NOW + MINUTE, NOW + 2 * MINUTE)
+
+
+def test_a_clock_that_steps_back_fires_nothing_twice() -> None:
+    row = define(overlap="allow")
+    decide_due(NOW + MINUTE)
+    # As after a restore, or a definition that was aimed at the past.
+    Schedule.objects.update(decided_until=NOW, next_at=NOW + MINUTE)
+    decide_due(NOW + MINUTE)
+    assert (Job.objects.count(), decisions(row)) == (1, [(MINUTE, "fired")])
+
+
+def test_once_and_start_and_end_and_the_most_runs() -> None:
+    once = define(name="once", recurrence=At(NOW + MINUTE))
+    window = define(name="window", bounds=Bounds(start=NOW + 2 * MINUTE, end=NOW + 3 * MINUTE), overlap="allow")
+    twice = define(name="twice", bounds=Bounds(max_runs=2), overlap="allow")
+    for minute in range(1, 7):
+        decide_due(NOW + minute * MINUTE)
+    assert decisions(once) == [(MINUTE, "fired")]
+    assert decisions(window) == [(2 * MINUTE, "fired"), (3 * MINUTE, "fired")]
+    assert decisions(twice) == [(MINUTE, "fired"), (2 * MINUTE, "fired")]
+    assert not Schedule.objects.filter(next_at__isnull=False).exists()
+
+
+def test_a_paused_schedule_says_what_it_did_not_run_and_a_disabled_one_nothing() -> None:
+    row = define(overlap="allow")
+    Schedule.objects.filter(pk=row.pk).update(
+        paused_at=NOW, paused_until=NOW + 3 * MINUTE, pause_reason="the printer is on fire"
+    )
+    for minute in range(1, 5):
+        decide_due(NOW + minute * MINUTE)
+    assert decisions(row) == [
+        (MINUTE, "suppressed"), (2 * MINUTE, "suppressed"), (3 * MINUTE, "fired"), (4 * MINUTE, "fired")
+    ]  # fmt: skip
+    assert Occurrence.objects.first().reason == "paused: the printer is on fire"
+    row.disable()
+    assert decide_due(NOW + HOUR) == 0
+
+
+def test_it_is_paused_after_so_many_failures_in_a_row() -> None:
+    row = define(pause_after_failures=2)
+    for minute in range(1, 4):
+        decide_due(NOW + minute * MINUTE)
+        for job in Job.objects.active():
+            end(job, NOW + minute * MINUTE, Failed(Trouble("ValueError", "no")))
+    row.refresh_from_db()
+    assert (row.pause_reason, counted(row)) == ("2 jobs in a row failed", {"fired": 2, "suppressed": 1})
+
+
+def test_run_now_is_one_more_and_has_its_actor() -> None:
+    row = define()
+    occurrence = run_now(row, by="ada", now=NOW + SECOND)
+    assert (occurrence.decision, occurrence.actor) == ("fired", "ada")
+    assert run_now(row, by="ada", now=NOW + 2 * SECOND).decision == "skipped"
+    row.refresh_from_db()
+    assert row.next_at == NOW + MINUTE
+
+
+# -- overlap -----------------------------------------------------------------------------------------------------------
+
+
+def after(policy: str, minutes: int = 3) -> Schedule:
+    row = define(overlap=policy)
+    for minute in range(1, minutes + 1):
+        decide_due(NOW + minute * MINUTE)
+    return row
+
+
+def test_allow_runs_beside_an_earlier_one() -> None:
+    assert counted(after("allow")) == {"fired": 3}
+
+
+def test_skip_leaves_out_what_comes_meanwhile() -> None:
+    row = after("skip")
+    assert decisions(row) == [(MINUTE, "fired"), (2 * MINUTE, "skipped"), (3 * MINUTE, "skipped")]
+    all_ended(NOW + 3 * MINUTE)
+    decide_due(NOW + 4 * MINUTE)
+    assert counted(row) == {"fired": 2, "skipped": 2}
+
+
+@pytest.mark.parametrize(("policy", "waiting"), [("buffer_one", 1), ("buffer_all", 2)])
+def test_buffered_ones_run_one_after_the_other_when_the_earlier_has_ended(policy: str, waiting: int) -> None:
+    row = after(policy)
+    assert counted(row).get("buffered") == waiting
+    assert release(NOW + 3 * MINUTE) == 0
+    for _ in range(waiting):
+        all_ended(NOW + 3 * MINUTE)
+        assert release(NOW + 3 * MINUTE) == 1
+        assert Job.objects.active().count() == 1
+    all_ended(NOW + 3 * MINUTE)
+    assert release(NOW + 3 * MINUTE) == 0
+    assert counted(row).get("fired") == 1 + waiting
+
+
+def test_what_waits_runs_also_if_its_schedule_has_come_to_allow_it_beside_others() -> None:
+    row = after("buffer_one", 2)
+    all_ended(NOW + 2 * MINUTE)
+    define(NOW + 2 * MINUTE, overlap="allow")
+    assert release(NOW + 2 * MINUTE) == 1
+    assert Job.objects.filter(id=Occurrence.objects.get(schedule=row, due_at=NOW + 2 * MINUTE).job).exists()
+
+
+@pytest.mark.parametrize("how", ["pause", "disable"])
+def test_what_waits_does_not_run_once_its_schedule_is_paused_or_disabled(how: str) -> None:
+    row = after("buffer_one", 2)
+    all_ended(NOW + 2 * MINUTE)
+    getattr(row, how)()
+    assert release(dt.datetime.now(dt.UTC) + SECOND) == 0
+    assert counted(row) == {"fired": 1, "suppressed": 1}
+
+
+def test_what_was_skipped_is_no_run() -> None:
+    row = define(bounds=Bounds(max_runs=2))
+    decide_due(NOW + MINUTE)
+    decide_due(NOW + 2 * MINUTE)
+    row.refresh_from_db()
+    assert (row.runs, row.last_at, row.next_at) == (1, NOW + MINUTE, NOW + 3 * MINUTE)
+    all_ended(NOW + 2 * MINUTE)
+    decide_due(NOW + 3 * MINUTE)
+    row.refresh_from_db()
+    assert (row.runs, row.next_at) == (2, None)
+
+
+def test_cancel_running_asks_the_earlier_one_to_stop_and_runs_the_latest() -> None:
+    row = define(overlap="cancel_running")
+    decide_due(NOW + MINUTE)
+    Job.objects.update(state="queued")
+    claim = start(Job.objects.get(), NOW + MINUTE)
+    decide_due(NOW + 2 * MINUTE)
+    decide_due(NOW + 3 * MINUTE)
+    assert decisions(row) == [(MINUTE, "fired"), (2 * MINUTE, "skipped"), (3 * MINUTE, "buffered")]
+    assert Job.objects.get().cancel_requested_at == NOW + 3 * MINUTE
+    assert settle(claim, Succeeded(), NOW + 4 * MINUTE)
+    assert release(NOW + 4 * MINUTE) == 1
+    assert decisions(row)[-1] == (3 * MINUTE, "fired")
+
+
+def test_replace_pending_puts_the_later_in_the_place_of_one_that_has_not_begun() -> None:
+    row = after("replace_pending", 2)
+    assert counted(row) == {"fired": 2}
+    assert sorted(Job.objects.values_list("state", flat=True)) == ["cancelled", "pending"]
+    Job.objects.filter(state="pending").update(state="queued")
+    start(Job.objects.get(state="queued"), NOW + 2 * MINUTE)
+    decide_due(NOW + 3 * MINUTE)
+    assert decisions(row)[-1] == (3 * MINUTE, "skipped")
+
+
+# -- several tenants ---------------------------------------------------------------------------------------------------
+
+
+def test_a_schedule_for_several_tenants_is_one_decision_and_a_job_for_each() -> None:
+    TenantSetting.objects.pause(["globex"], NOW, reason="moving house")
+    row = define(tenants=["acme", "globex", "initech"], spread=HOUR)
+    assert decide_due(NOW + MINUTE) == 1
+    whole, held = Occurrence.objects.order_by("tenant")
+    assert (whole.decision, whole.jobs, whole.job) == ("fired", 2, None)
+    assert (held.tenant, held.decision, held.reason) == ("globex", "suppressed", "tenant paused: moving house")
+    jobs = list(Job.objects.order_by("tenant"))
+    assert [(job.tenant, job.occurrence) for job in jobs] == [("acme", whole.pk), ("initech", whole.pk)]
+    assert all(NOW + MINUTE <= job.available_at < NOW + MINUTE + HOUR for job in jobs)
+    end(jobs[0], NOW + MINUTE)
+    decide_due(NOW + 2 * MINUTE)
+    last = Occurrence.objects.filter(schedule=row, tenant="").latest("due_at")
+    assert (last.jobs, last.reason) == (1, "left out because an earlier job has not ended: 1")
+
+
+# -- downtime ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("none", {"missed": 25, "fired": 1}),
+        ("one", {"coalesced": 25, "fired": 1}),
+        ("all", {"fired": 26}),
+        ("last_n", {"coalesced": 22, "fired": 4}),
+    ],
+)
+def test_after_26_hours_each_policy_does_what_its_sentence_says(policy: str, expected: dict[str, int]) -> None:
+    row = define(recurrence=Every(HOUR), catch_up=policy, catch_up_count=3, overlap="allow")
+    while decide_due(NOW + 26 * HOUR):
+        pass
+    assert counted(row) == expected
+    assert Job.objects.count() == expected["fired"]
+
+
+def test_many_missed_due_times_take_several_turns_and_end_in_one_run() -> None:
+    row = define(recurrence=Every(SECOND), overlap="allow")
+    turns, later = 0, NOW + HOUR
+    while decide_due(later):
+        turns += 1
+    found = counted(row)
+    assert (turns, found["coalesced"] + found["fired"]) == (4, 3600)
+    assert found["fired"] == 61
+
+
+def test_decisions_are_kept_for_so_long() -> None:
+    row = define(overlap="buffer_one", name="slow")
+    decide_due(NOW + MINUTE)
+    decide_due(NOW + 2 * MINUTE)
+    decide_due(NOW + 3 * MINUTE)
+    Pruner().run_once(NOW + dt.timedelta(days=90))
+    assert len(decisions(row)) == 3
+    Pruner().run_once(NOW + dt.timedelta(days=91))
+    assert decisions(row) == [(2 * MINUTE, "buffered")]
+
+
+def test_the_doctor_names_what_is_overdue_and_what_is_parked() -> None:
+    assert list(diagnosis.schedules()) == []
+    row = define(dt.datetime.now(dt.UTC), recurrence=At(dt.datetime.now(dt.UTC) + HOUR), tenant="acme")
+    assert [(f.level.value, f.finding) for f in diagnosis.schedules()] == [("ok", "1, none overdue")]
+    Schedule.objects.filter(pk=row.pk).update(next_at=dt.datetime.now(dt.UTC) - HOUR)
+    [late] = diagnosis.schedules()
+    assert (late.level.value, late.finding) == ("fail", "1 are overdue, the longest for 1 h")
+    Schedule.objects.filter(pk=row.pk).update(next_at=None, error="No task named 'app.nobody'")
+    [parked] = diagnosis.schedules()
+    assert (parked.level.value, parked.name) == ("warn", "schedule acme:tick")
+    assert parked.fix.endswith("taskyard schedules resume tick --tenant acme")
+
+
+def test_the_agent_waits_until_the_next_due_time_and_not_long() -> None:
+    scheduler = Scheduler()
+    assert scheduler.run_once(NOW) == 0
+    assert scheduler.pause(0, is_deaf=False) == dt.timedelta(seconds=2)
+    assert scheduler.pause(0, is_deaf=True) == SECOND
+    define(recurrence=At(NOW + SECOND / 2))
+    scheduler.run_once(NOW)
+    assert scheduler.pause(0, is_deaf=False) == SECOND / 2
+    assert scheduler.run_once(NOW + SECOND) == 1
+
+
+def test_what_another_scheduler_has_in_hand_is_not_asked_for_without_a_pause() -> None:
+    scheduler = Scheduler()
+    define(task="app.nobody")
+    assert scheduler.run_once(NOW + MINUTE) == 0
+    assert scheduler.pause(0, is_deaf=False) == dt.timedelta(milliseconds=100)
