@@ -94,6 +94,15 @@ FIGURES = [
         "the same with unique keys", "enqueue_many", "taskyard-database", "unique_growth_mb", 8, 4, is_limit=True,
         unit="MB",
     ),
+    Figure("fan-out to 10,000 tenants", "fanout", "taskyard-database", "first_s", 2, 1, is_limit=True, unit="s"),
+    Figure(
+        "its busiest second against the mean", "fanout", "taskyard-database", "first_peak", 1.2, 1.15, is_limit=True,
+        unit="×",
+    ),
+    Figure(
+        "its memory for ten times the tenants", "fanout", "taskyard-database", "growth_mb", 8, 4, is_limit=True,
+        unit="MB",
+    ),
     *_each("enqueue to start, idle, p50", "latency", "idle_p50_ms", 15, 15, is_limit=True, unit="ms"),
     *_each("enqueue to start, idle, p99", "latency", "idle_p99_ms", 60, 25, is_limit=True, unit="ms"),
     # No difference: what two turns with the broker up differ by.
@@ -112,5 +121,13 @@ FIGURES = [
     Figure("sustained, size", "sustained", "taskyard-redis", "flat", 1.1, 1.02, is_limit=True, unit="×"),
     *_each("lost child to re-run", "recovery", "child_s", 5, 1, is_limit=True, unit="s"),
     *_each("lost worker to re-run", "recovery", "worker_s", 30, 25, is_limit=True, unit="s"),
+    *_each("nine equal tenants, Jain's index over any 10 s", "fairness", "jain", 0.999, 0.9999),
+    *_each("weights 1:3:6, off by", "fairness", "weights_off", 0.05, 0.02, is_limit=True),
+    *_each(
+        "newcomer beside a flood, beyond two mean run times", "fairness", "newcomer_s", 0.5, 0.4, is_limit=True,
+        unit="s",
+    ),
+    *_each("a flood in a thousand parts, against its share", "fairness", "parts", 1.05, 1.0, is_limit=True, unit="×"),
+    *_each("one tenant alone, CPU per job", "fairness", "alone", 1.05, 1.01, is_limit=True, unit="×"),
     *_each("idle worker with all agents", "idle", "percent", 1, 0.5, is_limit=True, unit="% of a core"),
 ]  # fmt: skip

@@ -43,6 +43,20 @@ def fill(module: Any, task: str, count: int) -> dict[str, float]:
     return {"seconds": time.monotonic() - started, "peak_kb": peak_kb()}
 
 
+def fan_out(module: Any, task: str, count: int, minutes: float) -> dict[str, float]:
+    started = time.monotonic()
+    module.fan_out(task, count, minutes)
+    return {"seconds": time.monotonic() - started, "peak_kb": peak_kb()}
+
+
+def flood(module: Any, **values: Any) -> int:
+    return int(module.flood(**values))
+
+
+def limit(module: Any, **values: Any) -> None:
+    module.limit(**values)
+
+
 def warm_up(module: Any, task: str) -> None:
     for number in range(WARM_UP):
         module.enqueue(task, number)
@@ -96,7 +110,7 @@ def peak_kb() -> int:
 
 
 VERBS: dict[str, Callable[..., Any]] = {
-    verb.__name__: verb for verb in (missing, set_up, fill, warm_up, send, enqueue, pace)
+    verb.__name__: verb for verb in (missing, set_up, fill, fan_out, flood, limit, warm_up, send, enqueue, pace)
 }
 
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
@@ -47,6 +47,8 @@ class Theatre:
         self.stack = ExitStack()
         self.redis: Any = None
         self.amqp_url = ""
+        #: A server of its own instead of a database on the machine's.
+        self.postgres_url = ""
 
     def __enter__(self) -> Self:
         return self
@@ -65,12 +67,28 @@ class Theatre:
         return ""
 
     @contextmanager
+    def own_postgres(self) -> Iterator[None]:
+        """Stages in this block have a PostgreSQL as it is shipped; whoever set the machine's up may have turned
+        autovacuum off."""
+        with servers.private_postgres() as server:
+            self.postgres_url = server.url
+            try:
+                yield
+            finally:
+                self.postgres_url = ""
+
+    def _database(self, contestant: Contestant) -> AbstractContextManager[str]:
+        if not contestant.database:
+            return nullcontext("")
+        return nullcontext(self.postgres_url) if self.postgres_url else servers.fresh_database("postgres")
+
+    @contextmanager
     def stage(self, contestant: Contestant, **taskyard: Any) -> Iterator["Stage"]:
         """Everything fresh; everything gone afterwards."""
         with ExitStack() as stack:
             broker = self.broker_url(contestant.broker)
             stack.callback(self.clean_broker, contestant)
-            database = stack.enter_context(servers.fresh_database("postgres")) if contestant.database else ""
+            database = stack.enter_context(self._database(contestant))
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="taskyard-bench-", dir="/tmp")))
             made = Stage(contestant, folder, broker, database, taskyard)
             stack.callback(made.close)

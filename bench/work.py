@@ -28,6 +28,11 @@ def hold(seconds: int) -> None:
         time.sleep(seconds)
 
 
+def rest(seconds: float) -> None:
+    """Take a while and no CPU."""
+    time.sleep(seconds)
+
+
 def _write(variable: str, data: bytes) -> None:
     file = os.open(os.environ[variable], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(file, data)

@@ -1,11 +1,16 @@
-"""What a test does to a broker from outside: look how much waits there, and publish a job's message once more."""
+"""What a test does to a broker from outside: look how much waits there, publish a message once more, listen."""
 
+import gc
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
+import celery
 import kombu
+from django.db import connections
+from kombu import pools
 from kombu.exceptions import ChannelError
 
 from taskyard.celery.broker import URL, register
@@ -49,3 +54,44 @@ def publish_again(project: Project, *job_ids: UUID) -> None:
             body, routing_key=outs[0].queue, headers=headers, content_type="application/json",
             content_encoding="utf-8", **properties,
         )  # fmt: skip
+
+
+@contextmanager
+def outside(address: str) -> Iterator[celery.Celery]:
+    """A plain Celery app on a broker, as monitoring tools make one; an empty address is the database."""
+    register()
+    app = celery.Celery("outsider", broker=address or URL, set_as_current=False)
+    app.conf.broker_connection_retry_on_startup = True
+    yield app
+    # Nothing of it may wake the poller again: its connection would keep the test database from being dropped.
+    app.close()
+    pools.reset()
+    gc.collect()
+    poller_for("default").stop()
+
+
+@contextmanager
+def events_of(app: celery.Celery) -> Iterator[list[dict[str, Any]]]:
+    """Events as they arrive, received in a thread."""
+    seen: list[dict[str, Any]] = []
+    stop, is_listening = threading.Event(), threading.Event()
+
+    def listen() -> None:
+        with app.connection_for_read() as connection:
+            receiver = app.events.Receiver(connection, handlers={"*": seen.append})
+            with receiver.consumer_context(wakeup=False) as (own, *_):
+                is_listening.set()
+                while not stop.is_set():
+                    with suppress(TimeoutError):
+                        own.drain_events(timeout=0.1)
+        # The database broker declares on the caller's own connection.
+        connections.close_all()
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    assert is_listening.wait(30)
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join(30)

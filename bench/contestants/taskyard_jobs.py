@@ -2,10 +2,13 @@
 
 import dataclasses
 import os
+from datetime import timedelta
+from typing import Any
 
 from bench import work
-from taskyard import task
+from taskyard import enqueue_many, task
 from taskyard.tasks.task import TaskOptions
+from taskyard.tenancy import enqueue_for_tenants
 
 # What a variant says in `@task(...)`: nothing, pack=True or tracked=False.
 OPTIONS = {"pack": {"pack": True}, "untracked": {"tracked": False}}.get(os.environ.get("BENCH_VARIANT", ""), {})
@@ -21,11 +24,26 @@ if not missing():
     append = task(**OPTIONS)(work.append)
     stamp = task(**OPTIONS)(work.stamp)
     hold = task(**OPTIONS)(work.hold)
+    rest = task(**OPTIONS)(work.rest)
+
+if os.environ.get("BENCH_UNFAIR"):
+    # What fair share costs one tenant is told by a feeder that looks for no others.
+    from taskyard.outbox import window
+    from taskyard.outbox.share import turns
+
+    turns.Backlog._has_others = lambda *_: False  # type: ignore[method-assign]
+    window.SHARED_SECONDS = window.HALF_A_SECOND
 
 
 @task(unique="number")
 def keyed(number: int) -> None:
     """Only enqueued, never run: what unique keys cost."""
+
+
+@task(unique="key")
+def rest_keyed(seconds: float, key: str) -> None:
+    """The same, with a key: a flood in many parts."""
+    work.rest(seconds)
 
 
 def set_up() -> None:
@@ -47,3 +65,23 @@ def fill(name: str, count: int) -> None:
     else:
         for number in range(count):
             enqueue(name, number)
+
+
+def fan_out(name: str, count: int, minutes: float) -> None:
+    """A call for each tenant, spread over a window; the rest of what a fan-out is, no other system has."""
+    argument = next(iter(globals()[name].signature.parameters))
+    names = (f"tenant_{number}" for number in range(count))
+    enqueue_for_tenants(globals()[name], {argument: 1}, tenants=names, spread=timedelta(minutes=minutes))
+
+
+def flood(name: str, tenant: str, calls: list[dict[str, Any]], times: int) -> int:
+    """Jobs of a tenant: these calls, so many times over."""
+    keyed = name == "rest_keyed"
+    many = ({**call, **({"key": f"{call['key']}/{n}"} if keyed else {})} for n in range(times) for call in calls)
+    return enqueue_many(globals()[name].using(tenant=tenant), many).created
+
+
+def limit(tenant: str, weight: float) -> None:
+    from taskyard.models import TenantSetting
+
+    TenantSetting.objects.limit(tenant, weight=weight)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.contestants import CONTESTANTS, Contestant
-from bench.measurements import drain, enqueue, latency, workers
+from bench.measurements import drain, enqueue, fairness, latency, workers
 from bench.stage import Theatre
 
 
@@ -74,6 +74,19 @@ MEASUREMENTS = {
         quick=("taskyard-database",),
         options=("many",),
     ),
+    "fanout": Measurement(
+        "Fan-out to tenants",
+        "One `enqueue_for_tenants` spread over a window (`--window`): to tenants that were never seen before, and the"
+        " same once more. Peak: jobs of the busiest second of the window against the mean. Memory: the process's peak"
+        " for ten times the tenants, above that for the two calls.",
+        enqueue.fanout, ("taskyard-database",),
+        {
+            "first_s": "first call s", "again_s": "again s", "first_peak": "peak × mean", "again_peak": "again",
+            "more_s": "ten times the tenants s", "growth_mb": "growth MB",
+        },
+        quick=("taskyard-database",),
+        options=("tenants", "window"),
+    ),
     "latency": Measurement(
         "Enqueue to start",
         "From just before the call to the first line of the function. Idle: 9.7 jobs a second. Half load: half of the"
@@ -109,9 +122,10 @@ MEASUREMENTS = {
     ),
     "cpu": Measurement(
         "CPU and memory of the workers",
-        "During a drain: user and system time of the workers' whole process tree (/proc) per job; the largest process"
+        "During a drain, from when a quarter of it is done: user and system time of the workers' whole process tree"
+        " (/proc) per job; the largest process"
         " (RSS), and the tree with shared pages counted once (PSS).",
-        drain.drain, (*UNTRACKED, *CELERY, *OURS),
+        drain.settled, (*UNTRACKED, *CELERY, *OURS),
         {"cpu_ms": "CPU ms per job", "rss_mb": "largest RSS MB", "pss_mb": "tree PSS MB", "processes": "processes"},
         quick=("taskyard-untracked-redis",),
     ),
@@ -141,6 +155,20 @@ MEASUREMENTS = {
         "CPU time of a worker's whole process tree, two children and all agents, with nothing to do.",
         workers.idle, (*OURS, *CELERY, "procrastinate"), {"percent": "% of a core", "pss_mb": "tree PSS MB"},
         options=("idle_seconds",),
+    ),
+    "fairness": Measurement(
+        "Fair share between tenants",
+        f"Twelve slots, jobs of 5 to 50 ms that rest. Nine equal tenants: the lowest of Jain's indices over all"
+        f" {fairness.WINDOW_SECONDS} s. Weights 1:3:6: how far a share is from its weight, and starts per second."
+        " A newcomer's job beside a flood (`--many` jobs): how long it waits beyond two mean run times. A flood in a"
+        " thousand parts: its share against that of three others. One tenant alone: CPU per job of a drain against a"
+        " feeder that looks for nobody else.",
+        fairness.fairness, OURS,
+        {
+            "jain": "Jain's index", "weights_off": "weights off by", "starts": "starts/s", "newcomer_s": "newcomer s",
+            "parts": "parts × fair", "alone": "alone × unfair",
+        },
+        options=("seconds", "many", "jobs"),
     ),
     "sustained": Measurement(
         "Sustained run with pruning",

@@ -18,15 +18,24 @@ def drain(theatre: Theatre, contestant: Contestant, options: Namespace) -> dict[
         return work_off(stage, count)
 
 
-def work_off(stage: Stage, count: int) -> dict[str, Any]:
+def settled(theatre: Theatre, contestant: Contestant, options: Namespace) -> dict[str, Any]:
+    """The same, from when a quarter is done: what runs beside the first jobs (agents that connect, modules that are
+    imported when first needed) happens once in the life of a worker, and is no part of what a job costs.
+    """
+    with theatre.stage(contestant) as stage:
+        stage.fill("append", options.jobs)
+        return work_off(stage, options.jobs, first=max(1, options.jobs // 4))
+
+
+def work_off(stage: Stage, count: int, *, first: int = 1) -> dict[str, Any]:
     """Start the workers and watch them do so many jobs; what they were at, per second and per job.
 
-    The clock starts at the first byte that is seen, for everyone: starting processes, importing and connecting are
-    not counted, nor are the jobs done by then.
+    The clock starts when ``first`` of them are seen to be done, for everyone: starting processes, importing and
+    connecting are not counted, nor are the jobs done by then.
     """
     before = stage.done()
     stage.start_workers()
-    stage.wait(before + 1)
+    stage.wait(before + first)
     cpu, started, already = stage.cpu_seconds(), time.monotonic_ns(), stage.done()
     ended = stage.wait(before + count)
     timed = before + count - already

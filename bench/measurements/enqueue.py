@@ -36,6 +36,31 @@ def many(theatre: Theatre, contestant: Contestant, options: Namespace) -> dict[s
     return found
 
 
+def fanout(theatre: Theatre, contestant: Contestant, options: Namespace) -> dict[str, Any]:
+    """A call for each tenant: never seen before, once more, and ten times as many for the memory."""
+    found: dict[str, Any] = {}
+    with theatre.stage(contestant) as stage:
+        # What a process does once (imports, the first connection) is not the fan-out's.
+        stage.ask("warm_up", task="append")
+        for key in ("first", "again"):
+            stage.sql("TRUNCATE taskyard_job CASCADE")
+            done = stage.ask("fan_out", task="append", count=options.tenants, minutes=options.window)
+            found[f"{key}_s"] = done["seconds"]
+            found[f"{key}_peak"] = busiest(stage) * options.window * 60 / options.tenants
+    with theatre.stage(contestant) as stage:
+        stage.ask("warm_up", task="append")
+        more = stage.ask("fan_out", task="append", count=options.tenants * 10, minutes=options.window)
+        assert stage.sql("SELECT count(*) FROM taskyard_job WHERE tenant <> ''")[0][0] == options.tenants * 10
+    found["more_s"], found["growth_mb"] = more["seconds"], (more["peak_kb"] - done["peak_kb"]) / 1024
+    return found
+
+
+def busiest(stage: Stage) -> int:
+    """Jobs of the busiest second of the window."""
+    second = "floor(extract(epoch FROM available_at - created_at))"
+    return int(stage.sql(f"SELECT count(*) FROM taskyard_job GROUP BY {second} ORDER BY 1 DESC LIMIT 1")[0][0])
+
+
 def outage(theatre: Theatre, contestant: Contestant, options: Namespace) -> dict[str, Any]:
     """Calls while the broker is up, gone and frozen, in turns; agents run that would like to publish."""
     calls: dict[str, list[dict[str, Any]]] = {"up": [], "down": [], "frozen": []}

@@ -58,7 +58,7 @@ def sustained(theatre: Theatre, contestant: Contestant, options: Namespace) -> d
     """Jobs come and are pruned as fast as workers end them; how large the table and its indexes are over time."""
     retention = {"succeeded": options.retention}
     series: list[dict[str, float]] = []
-    with theatre.stage(contestant, RETENTION=retention) as stage:
+    with theatre.own_postgres(), theatre.stage(contestant, RETENTION=retention) as stage:
         stage.start_workers(ready=True)
         stage.forget()
         started = time.monotonic()
