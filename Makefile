@@ -71,6 +71,9 @@ verify: $(VENV)/.dev  ## Slow promises: extras leave Django alone, the wheel ins
 	$(PY) tools/verify_extras.py
 	$(PY) tools/verify_wheel.py
 	$(PY) -m pytest -m verify --timeout=600
+	TASKYARD_TEST_SCHEDULES=200 TASKYARD_TEST_SCHEDULE_ROUNDS=40 $(PY) -m pytest tests/faults/test_schedulers.py -q
+	for kind in rows schemas databases; do TASKYARD_TEST_TENANCY=$$kind TASKYARD_TEST_TENANT_JOBS=20000 \
+		$(PY) -m pytest tests/tenancy/test_workers.py --ds tests.tenancy.settings -q -k strays || exit 1; done
 	$(PY) -m tests.simulation --seeds $(SEEDS) --processes $(PROCESSES)
 	for broker in database redis rabbitmq; do $(PY) -m tests.soak --minutes $(MINUTES) --broker $$broker || exit 1; done
 	for db in sqlite mysql; do $(PY) -m tests.soak --minutes 5 --db $$db --jobs 6000 || exit 1; done

@@ -62,6 +62,7 @@ class Project:
     celery: dict[str, Any] = field(default_factory=dict)
     workers: list[WorkerProcess] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
+    settings: str = "tests.settings"
     #: Whether a worker that starts spends a second on asking others what was revoked; rows say it anyway.
     mingles: bool = False
 
@@ -80,7 +81,7 @@ class Project:
     def environment(self) -> dict[str, str]:
         return {
             **os.environ,
-            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "DJANGO_SETTINGS_MODULE": self.settings,
             "TASKYARD_TEST_BROKER_URL": self.broker_url,
             "TASKYARD_TEST_TASKYARD": json.dumps(self.taskyard),
             "TASKYARD_TEST_CELERY": json.dumps(self.celery),

@@ -20,18 +20,26 @@ _UNITS = ((86400, "days"), (3600, "h"), (60, "min"), (1, "s"), (0.001, "ms"))
 
 
 def comments() -> Iterator[tuple[str, str]]:
-    """Each field of ``Settings`` with the ``#:`` comment above it."""
+    """Each field of ``Settings`` with the ``#:`` lines above it."""
     lines = SOURCE.read_text(encoding="utf-8").splitlines()
     tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings")
     for node in body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            above = lines[node.lineno - 2].strip()
-            yield node.target.id, above.removeprefix("#:").strip() if above.startswith("#:") else ""
+            above: list[str] = []
+            for line in reversed(lines[: node.lineno - 1]):
+                if not line.strip().startswith("#:"):
+                    break
+                above.insert(0, line.strip().removeprefix("#:").strip())
+            yield node.target.id, " ".join(above)
 
 
 def shown(value: Any) -> str:
     """A default as a person writes it."""
+    if isinstance(value, tuple) and value and all(isinstance(one, str) for one in value):
+        return ", ".join(f'`"{one}"`' for one in value)
+    if value == dt.timedelta(0):
+        return "0"
     if isinstance(value, dt.timedelta):
         unit, name = next(pair for pair in _UNITS if value.total_seconds() >= pair[0])
         return f"{value.total_seconds() / unit:g} {name}"

@@ -31,6 +31,8 @@ BUDGET_SECONDS = {
     "unit": 20,
     "integration": 150,
     "acceptance": 720,
+    "compat": 120,
+    "tenancy": 200,
     "faults": 600,
     "simulation": 180,
     "soak": 120,
@@ -47,6 +49,9 @@ HEARTBEAT_SECONDS = 30
 #: The tier that runs once per database, and the databases in the order of their importance.
 PER_DATABASE = "integration"
 DATABASES = ("postgres", "sqlite", "mysql")
+#: The tier that runs once per kind of tenancy, and the database of each.
+PER_TENANCY = "tenancy"
+TENANCIES = {"rows": "postgres", "schemas": "postgres", "databases": "sqlite"}
 #: Interpreter -> Django. The pair that the main environment already is does not run twice.
 MATRIX = {"3.11": "5.2", "3.12": "6.1", "3.13": "6.1"}
 MATRIX_RUNS = (("unit", "sqlite"), ("integration", "sqlite"), ("integration", "postgres"))
@@ -273,10 +278,22 @@ def pytest_runs(
     return runs
 
 
+def tenancy_runs(report: Report) -> list[Run]:
+    """A run for each way of separating tenants, in a project that has some."""
+    runs = []
+    for kind, database in TENANCIES.items():
+        for run in pytest_runs(report, PER_TENANCY, (database,)):
+            run.label = f"{PER_TENANCY} by {kind} on {database}"
+            run.command += ["--ds", "tests.tenancy.settings"]
+            run.env["TASKYARD_TEST_TENANCY"] = kind
+            runs.append(run)
+    return runs
+
+
 def main_environment(report: Report, lanes: Lanes) -> None:
     lanes.add([Run("check", [sys.executable, "tools/check.py"], environment(), CHECK_SECONDS)])
-    runs = []
-    for tier in BUDGET_SECONDS:
+    runs = tenancy_runs(report)
+    for tier in BUDGET_SECONDS.keys() - {PER_TENANCY}:
         runs += pytest_runs(report, tier, DATABASES if tier == PER_DATABASE else (None,))
     lanes.add(runs)
 

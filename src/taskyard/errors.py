@@ -136,6 +136,64 @@ class NoCurrentJob(TaskyardError):
         super().__init__("There is no current job: this code was called directly, not run by a worker.")
 
 
+class UnknownTenant(TaskyardError):
+    """A tenant nobody knows, or that was deleted."""
+
+    def __init__(self, tenant: str) -> None:
+        self.tenant = tenant
+        super().__init__(
+            f"There is no tenant {tenant!r}: it was deleted, or its name is wrong. Nothing ran in its place."
+        )
+
+
+class TenantNotReady(TaskyardError):
+    """A tenant that exists and cannot be worked for yet (its schema or database is being made)."""
+
+    def __init__(self, tenant: str, reason: str = "") -> None:
+        self.tenant, self.reason = tenant, reason
+        super().__init__(f"Tenant {tenant!r} is not ready{f': {reason}' if reason else ''}. Its jobs wait until it is.")
+
+
+class NoTenant(TaskyardError):
+    """Something that belongs to a tenant was done outside of any."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"{what} needs a tenant and there is none here: enter one with tenant_context(...).")
+
+
+class TenantMismatch(TaskyardError):
+    """Two different answers to the question whose work this is."""
+
+    def __init__(self, what: str, tenant: str, *, current: str) -> None:
+        self.what, self.tenant, self.current = what, tenant, current
+        super().__init__(f"{what} is of tenant {tenant!r}, but the current tenant is {current!r}.")
+
+
+class InvalidLimit(TaskyardError):
+    """A limit of a tenant or a queue that means nothing."""
+
+    def __init__(self, name: str, what: str, value: object, wanted: str) -> None:
+        self.name, self.what, self.value = name, what, value
+        super().__init__(f"{what}={value!r} of {name!r}: it must be {wanted}.")
+
+
+class InvalidSchedule(TaskyardError):
+    """A definition that cannot work; all problems are reported at once."""
+
+    def __init__(self, name: str, problems: Sequence[str]) -> None:
+        self.name, self.problems = name, tuple(problems)
+        super().__init__(f"Schedule {name!r} cannot be used:\n" + "\n".join(f"  - {p}" for p in problems))
+
+
+class InvalidRecurrence(TaskyardError, ValueError):
+    """A recurrence, a bound or a calendar that cannot work, or stored data that is none."""
+
+    def __init__(self, what: str, problem: str) -> None:
+        self.what, self.problem = what, problem
+        super().__init__(f"{what}: {problem}.")
+
+
 class PublishFailed(TaskyardError):
     """The broker did not confirm a batch in time; the jobs stay in the table."""
 

@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
 
 from taskyard.errors import ConfigurationError
 
@@ -24,6 +25,9 @@ DEFAULT_RETENTION: Mapping[str, dt.timedelta | None] = {
     "failed": 90 * _DAY,
 }
 
+
+#: The kinds of ``TASKYARD["TENANCY"]``.
+TENANCIES = ("schemas", "databases", "rows")
 
 #: Shorter keys can be found by trying.
 SIGNING_KEY_BYTES = 32
@@ -70,6 +74,8 @@ class Settings:
     max_result_bytes: int = 1024 * 1024
     #: How long final jobs are kept, per state; ``None``: for ever.
     retention: Mapping[str, dt.timedelta | None] = dataclasses.field(default_factory=lambda: DEFAULT_RETENTION)
+    #: How long decisions of schedules are kept.
+    occurrence_retention: dt.timedelta = dt.timedelta(days=90)
     #: On SIGTERM, how long running jobs may finish before they are given back.
     shutdown_grace: dt.timedelta = dt.timedelta(seconds=25)
     #: Close database connections after each job, as Celery does; the default keeps healthy ones.
@@ -99,14 +105,34 @@ class Settings:
     reconnect_after: dt.timedelta = dt.timedelta(seconds=20)
     #: Progress of one job is written at most this often.
     progress_interval: dt.timedelta = dt.timedelta(milliseconds=500)
-    #: Longest pause between two looks for due work where no notification arrives.
-    poll_interval: dt.timedelta = dt.timedelta(seconds=1)
-    #: Run the agents (feeder, rescuer, pruner) in every worker; False: only in ``taskyard scheduler``.
+    #: Longest pause between two looks for due work where notifications arrive; elsewhere it is a fifth of a second.
+    poll_interval: dt.timedelta = dt.timedelta(seconds=2)
+    #: Run the agents (feeder, rescuer, pruner, scheduler) in every worker; False: only in ``taskyard scheduler``.
     agents: bool = True
     #: Run task messages that no row stands behind, from programs without Taskyard.
     adopt_foreign: bool = False
+    #: Write the tenant into messages as tenant-schemas-celery does (``_schema_name``), for workers that still use that.
+    #: What its producers write is read in any case.
+    schema_header: bool = False
     #: Keys that sign messages (32 bytes or more each), or a callable that returns them: the first signs, all verify.
     signing_keys: tuple[SigningKey, ...] = ()
+    #: How the project separates its tenants: ``"schemas"`` (django-tenants), ``"databases"``, ``"rows"``; empty: not.
+    tenancy: str = ""
+    #: Names the project's tenants: ``tenants()`` returns the ready ones, ``tenants(name)`` one of them, or None.
+    #: A callable or its dotted path; see docs/tenants.md for what each kind expects.
+    tenants: Callable[..., Any] | None = None
+    #: With schemas: the aliases whose schema is switched.
+    tenant_databases: tuple[str, ...] = ("default",)
+    #: With databases: labels of the apps whose models live in each tenant's database.
+    tenant_apps: tuple[str, ...] = ()
+    #: How long what is known of a tenant is used again without asking; zero: asked for each job.
+    tenant_cache: dt.timedelta = dt.timedelta(0)
+    #: With databases: most connections that one thread keeps open to tenants' databases.
+    tenant_connections: int = 20
+    #: Aliases beside the tenants' that carry jobs in their own transactions, by an outbox (``using(database=...)``).
+    outbox_databases: tuple[str, ...] = ()
+    #: How long the job of a tenant that is not ready waits until it is looked at again.
+    tenant_wait: dt.timedelta = dt.timedelta(seconds=30)
 
 
 def _near(name: str, known: list[str]) -> str:
@@ -133,7 +159,25 @@ def _as_retention(value: Any) -> Mapping[str, dt.timedelta | None]:
 def _as_names(value: Any) -> tuple[str, ...]:
     if isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
         return tuple(value)
-    raise TypeError("a list of queue names")
+    raise TypeError("a list of names")
+
+
+def _as_tenancy(value: Any) -> str:
+    if value in TENANCIES or value in (None, ""):
+        return value or ""
+    raise TypeError(f"one of {', '.join(map(repr, TENANCIES))}, or None")
+
+
+def _as_callable(value: Any) -> Callable[..., Any] | None:
+    if isinstance(value, str):
+        try:
+            value = import_string(value)
+        except ImportError as error:
+            raise TypeError(f"the dotted path of a callable ({error})") from error
+    if value is not None and not callable(value):
+        raise TypeError("a callable, or its dotted path")
+    made: Callable[..., Any] | None = value
+    return made
 
 
 def _as_positive_int(value: Any) -> int:
@@ -173,7 +217,11 @@ def _as_signing_keys(value: Any) -> tuple[SigningKey, ...]:
 
 #: Settings whose values are never repeated in an error.
 _SECRET = frozenset({"signing_keys"})
-_BY_NAME = {"signing_keys": _as_signing_keys, "queues": _as_queues, "retention": _as_retention, "handover": _as_names}
+_BY_NAME = {
+    "signing_keys": _as_signing_keys, "queues": _as_queues, "retention": _as_retention, "handover": _as_names,
+    "tenancy": _as_tenancy, "tenants": _as_callable, "tenant_databases": _as_names, "tenant_apps": _as_names,
+    "outbox_databases": _as_names,
+}  # fmt: skip
 _BY_TYPE = {int: _as_positive_int, dt.timedelta: _as_duration, bool: _as_bool, str: _as_str}
 
 
@@ -196,6 +244,9 @@ def parse(raw: Mapping[str, Any], databases: Mapping[str, Any]) -> Settings:
             problems.append(f"{key} must be {wanted}; it is {given}.")
     if values.get("database", "default") not in databases:
         problems.append(f"DATABASE names {values.get('database', 'default')!r}, which DATABASES does not define.")
+    for alias in values.get("outbox_databases", ()):
+        if alias not in databases:
+            problems.append(f"OUTBOX_DATABASES names {alias!r}, which DATABASES does not define.")
     if problems:
         raise ConfigurationError(problems)
     return Settings(**values)

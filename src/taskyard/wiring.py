@@ -11,11 +11,15 @@ def connect() -> None:
     """Called by ``TaskyardConfig.ready()``."""
     from taskyard import enqueue
     from taskyard.celery.application import serve_shared_tasks
+    from taskyard.execution.steering import cancel
     from taskyard.jobs.current import current_job
+    from taskyard.tenancy.fanout import serve_with
+    from taskyard.tenancy.schema_switch import watch_connections
 
     open_door("enqueue", enqueue.enqueue)
     open_door("aenqueue", enqueue.aenqueue)
     open_door("enqueue_many", enqueue.enqueue_many)
+    open_door("cancel", cancel)
     open_door("current_job", current_job)
     open_door("celery_task", _celery_task)
     open_door("route", _route)
@@ -23,7 +27,10 @@ def connect() -> None:
     open_door("tell_canvases", _tell_canvases)
     open_door("is_eager", _is_eager)
     open_door("run_eagerly", _run_eagerly)
+    serve_with(enqueue.enqueue_for_tenants)
     serve_shared_tasks()
+    # Also those that are opened before anybody enters a tenant.
+    watch_connections()
 
 
 def _celery_task(name: str) -> Any:

@@ -332,6 +332,44 @@ def test_a_worker_runs_jobs_and_ends_warmly_with_code_0(shop: Shop) -> None:
     assert "raise RuntimeError" in page
 
 
+def test_a_tenant_and_a_queue_are_limited_and_the_limits_taken_away(shop: Shop) -> None:
+    said = shop.run("tenants", "limit", "acme", "--weight", "3", "--max-running", "2", "--rate", "10", "--per", "60")
+    assert (said.returncode, said.stdout) == (
+        0, "tenant 'acme': weight 3, 2 jobs at a time, 10 starts in 60 s.\n",
+    )  # fmt: skip
+    said = shop.run("tenants", "limit", "acme", "--max-running", "none", "--rate", "none")
+    assert said.stdout == "tenant 'acme': weight 3, any number of jobs at a time.\n"
+    assert shop.run("queues", "limit", "celery", "--max-running", "1").stdout == "queue 'celery': 1 jobs at a time.\n"
+    for words in (["acme"], ["acme", "--weight", "0"], ["acme", "--rate", "-1"], ["acme", "--max-running", "x"]):
+        assert shop.run("tenants", "limit", *words).returncode == 2
+
+    assert shop.run("tenants", "pause", "acme", "--reason", "unpaid").returncode == 0
+    job = shop.enqueue("add.using(tenant='acme').enqueue(1, 2)")
+    with shop.running("worker", "-c", "1", "-l", "warning"):
+        wait_until(shop.workers, 30, "the worker")
+        assert ": unpaid" in shop.json("jobs", "show", job)["waits_because"]
+    assert shop.run("tenants", "pause", "acme").returncode == 1
+    assert shop.run("tenants", "resume", "acme").returncode == 0
+
+
+def test_a_job_and_the_doctor_name_the_limit_that_is_waited_for(shop: Shop) -> None:
+    assert shop.run("tenants", "limit", "acme", "--max-running", "1").returncode == 0
+    first, second = (shop.enqueue(f"count.using(tenant='acme').enqueue(number={number})") for number in (200, 201))
+    with shop.running("worker", "-Q", "low", "-c", "2", "-l", "warning"):
+        wait_until(lambda: sorted([shop.state(first), shop.state(second)]) == ["pending", "running"], 30, "one of them")
+        waiting = first if shop.state(first) == "pending" else second
+        says = shop.json("jobs", "show", waiting)["waits_because"]
+        assert "tenant 'acme' has 1 of at most 1 jobs running or in the broker" in says
+        assert "taskyard tenants limit acme --max-running" in says
+        assert "has 1 of at most 1" in shop.run("status").stdout
+        checks = {check["name"]: check for check in json.loads(shop.run("doctor", "--json").stdout)["checks"]}
+        assert checks["tenant acme"]["facts"]["due"] == 1
+        assert "taskyard tenants limit acme --max-running" in checks["tenant acme"]["fix"]
+        assert "queue low" not in checks
+        assert shop.run("tenants", "limit", "acme", "--max-running", "none").returncode == 0
+        wait_until(lambda: shop.state(waiting) == "running", 30, "the other one")
+
+
 def test_a_paused_queue_is_held_back_until_it_is_resumed(shop: Shop) -> None:
     assert shop.run("queues", "pause", "celery").returncode == 0
     assert shop.run("queues", "pause", "celery").returncode == 1
@@ -360,7 +398,9 @@ def test_tail_follows_a_job_to_its_end_and_stops_when_idle(shop: Shop) -> None:
 def test_the_scheduler_says_when_it_is_ready_and_ends_with_code_0(shop: Shop) -> None:
     shop.enqueue("add.enqueue(1, 2)")
     with shop.running("scheduler") as scheduler:
-        wait_until(lambda: "scheduler ready: feeder, rescuer, pruner" in shop.log("scheduler"), 20, "the ready line")
+        wait_until(
+            lambda: "scheduler ready: feeder, rescuer, scheduler, pruner" in shop.log("scheduler"), 20, "the ready line"
+        )
         wait_until(lambda: shop.json("jobs", "list", "--state", "queued"), 30, "the feeder to feed")
         scheduler.terminate()
         assert scheduler.wait(30) == 0

@@ -7,15 +7,12 @@ from typing import Any
 import celery
 import pytest
 import redis
-from kombu import pools
 
-from taskyard.celery.broker import URL, register
-from taskyard.celery.broker.poller import poller_for
 from taskyard.celery.messages import outgoing_columns, outgoing_from_row, thin_message
 from taskyard.jobs.rows.sql import Sql
 from taskyard.models import Job
 from tests.app import tasks
-from tests.brokers import channel_of
+from tests.brokers import channel_of, outside
 from tests.servers import wait_until
 from tests.workers import Project, wait_for_state, wait_until_idle
 
@@ -25,14 +22,9 @@ NEVER_AGAIN: dict[str, Any] = {"REPUBLISH_AFTER": {"seconds": 600}}
 
 @pytest.fixture
 def outsider(project_on: Project) -> Iterator[celery.Celery]:
-    """A plain Celery app on the same broker that asks the worker how it is."""
-    register()
-    app = celery.Celery("outsider", broker=project_on.broker_url or URL, set_as_current=False)
-    app.conf.broker_connection_retry_on_startup = True
-    yield app
-    app.close()
-    pools.reset()
-    poller_for("default").stop()
+    """Asks the worker how it is."""
+    with outside(project_on.broker_url) as app:
+        yield app
 
 
 @pytest.fixture

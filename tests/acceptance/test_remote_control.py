@@ -1,63 +1,23 @@
 """What Flower and ``celery inspect`` do to a worker, asked by a plain Celery app that knows nothing of Taskyard."""
 
-import gc
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import Any
 
 import celery
 import pytest
-from django.db import connections
-from kombu import pools
 
-from taskyard.celery.broker import URL, register
-from taskyard.celery.broker.poller import poller_for
 from tests.app import tasks
+from tests.brokers import events_of, outside
 from tests.servers import wait_until
 from tests.workers import Project, wait_for_state, wait_until_idle
 
 
 @pytest.fixture
 def outsider(project_on: Project) -> Iterator[celery.Celery]:
-    """An app on the same broker, as monitoring tools make one; the workers greet each other as they do by default."""
+    """The workers greet each other, as they do by default."""
     project_on.mingles = True
-    register()
-    app = celery.Celery("outsider", broker=project_on.broker_url or URL, set_as_current=False)
-    app.conf.broker_connection_retry_on_startup = True
-    yield app
-    # Nothing of it may wake the poller again: its connection would keep the test database from being dropped.
-    app.close()
-    pools.reset()
-    gc.collect()
-    poller_for("default").stop()
-
-
-@contextmanager
-def events_of(app: celery.Celery) -> Iterator[list[dict[str, Any]]]:
-    """Events as they arrive, received in a thread."""
-    seen: list[dict[str, Any]] = []
-    stop, is_listening = threading.Event(), threading.Event()
-
-    def listen() -> None:
-        with app.connection_for_read() as connection:
-            receiver = app.events.Receiver(connection, handlers={"*": seen.append})
-            with receiver.consumer_context(wakeup=False) as (own, *_):
-                is_listening.set()
-                while not stop.is_set():
-                    with suppress(TimeoutError):
-                        own.drain_events(timeout=0.1)
-        # The database broker declares on the caller's own connection.
-        connections.close_all()
-
-    thread = threading.Thread(target=listen, daemon=True)
-    thread.start()
-    assert is_listening.wait(30)
-    try:
-        yield seen
-    finally:
-        stop.set()
-        thread.join(30)
+    with outside(project_on.broker_url) as app:
+        yield app
 
 
 def only(replies: Any) -> Any:

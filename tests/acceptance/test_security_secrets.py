@@ -2,21 +2,19 @@
 
 import subprocess
 import sys
-import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from celery import Celery as PlainCelery
 from django.db import connections
 
 from taskyard.models import Job
 from tests import servers
+from tests.brokers import events_of, outside
 from tests.servers import wait_until
 from tests.servers.redis import PrivateRedis
 from tests.workers import Project, wait_for_state
@@ -70,31 +68,6 @@ def guarded(request: pytest.FixtureRequest, project: Project) -> Iterator[Projec
         yield project
 
 
-@contextmanager
-def events_of(url: str) -> Iterator[list[dict[str, Any]]]:
-    app, seen = PlainCelery("listener", broker=url, set_as_current=False), []
-    stop, listens = threading.Event(), threading.Event()
-
-    def listen() -> None:
-        with app.connection_for_read() as connection:
-            receiver = app.events.Receiver(connection, handlers={"*": seen.append})
-            with receiver.consumer_context(wakeup=False) as (own, *_):
-                listens.set()
-                while not stop.is_set():
-                    with suppress(TimeoutError):
-                        own.drain_events(timeout=0.1)
-
-    thread = threading.Thread(target=listen, daemon=True)
-    thread.start()
-    assert listens.wait(30)
-    try:
-        yield seen
-    finally:
-        stop.set()
-        thread.join(30)
-        app.close()
-
-
 SAY_EVERYTHING = """
 import sys, json, django
 from django.core.management import call_command
@@ -117,7 +90,7 @@ for name, answer in (("stats", app.control.inspect(timeout=3).stats()), ("conf",
 
 
 def test_passwords_and_keys_stand_in_no_log_no_answer_and_no_event(guarded: Project) -> None:
-    with events_of(guarded.broker_url) as seen:
+    with outside(guarded.broker_url) as listener, events_of(listener) as seen:
         worker = guarded.start_worker("-c", "1", "-l", "debug", "-E")
         job_id = guarded.run_python("from tests.app import tasks; print(tasks.nothing.enqueue().id)").split()[0]
         wait_for_state(job_id, "succeeded", 30)
@@ -213,7 +186,7 @@ def test_arguments_stand_in_no_line_of_ours_and_in_no_event(project_on: Project)
         f"print(plain.about.apply_async(headers={{'colour': '{secret}'}}).id)\n"
     )
     if url:
-        with events_of(url) as seen:
+        with outside(url) as listener, events_of(listener) as seen:
             ids = project_on.run_python(code).split()
             for job_id in ids:
                 wait_for_state(job_id, lambda state: state in ("succeeded", "failed"), 30)

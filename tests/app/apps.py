@@ -3,9 +3,12 @@
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from celery import signals
 from django.apps import AppConfig
 
 from taskyard.runtime import faults
@@ -13,7 +16,8 @@ from taskyard.runtime import faults
 
 class TestAppConfig(AppConfig):
     """Arms fault points named in ``TASKYARD_TEST_FAULTS``: ``{"point": "path"}`` kills the process that reaches the
-    point first; the file at the path is made by whoever dies, so that it happens once."""
+    point first; the file at the path is made by whoever dies, so that it happens once. With ``TASKYARD_TEST_HANGS`` a
+    worker's pool never comes to an end once it is told to stop."""
 
     name = "tests.app"
     label = "app"
@@ -21,6 +25,12 @@ class TestAppConfig(AppConfig):
     def ready(self) -> None:
         for point, path in json.loads(os.environ.get("TASKYARD_TEST_FAULTS", "{}")).items():
             faults.arm(point, _kill_once(Path(path)))
+        if "TASKYARD_TEST_HANGS" in os.environ:
+            signals.worker_ready.connect(_never_stop, weak=False)
+
+
+def _never_stop(sender: Any, **_: object) -> None:
+    sender.controller.pool.stop = threading.Event().wait
 
 
 def _kill_once(mark: Path) -> Callable[[], None]:

@@ -3,6 +3,7 @@
 import datetime as dt
 import os
 import re
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,12 @@ def steer(how: str) -> str:
     if how == "snooze" and current_job().attempt == 1:
         raise Snooze(dt.timedelta(milliseconds=50))
     return how
+
+
+@task
+def rest(seconds: float) -> None:
+    """Takes a while and no CPU."""
+    threading.Event().wait(seconds)
 
 
 @task

@@ -123,3 +123,20 @@ def test_a_worker_that_new_connections_do_not_help_ends_with_exit_code_1_after_i
     done = Job.objects.get(id=running.id)
     assert (done.state, done.attempt) == ("succeeded", 1)
     assert Worker.objects.count() == 1
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_worker_that_is_asked_to_stop_does_not_wait_for_a_broker_that_says_nothing(
+    project: Project, proxy: Proxy, pool: str
+) -> None:
+    project.taskyard = {"RECONNECT_AFTER": NEVER}
+    worker = _start_behind(proxy, project, "-P", pool)
+    held = tasks.hold.enqueue(path=project.go)
+    wait_for_state(held.id, "running")
+
+    assert proxy.half_open() > 0
+    worker.ask_to_stop()
+    project.release()
+    # Five seconds for each answer that does not come, three until the connections are cut, within the grace period.
+    assert worker.process.wait(22) == 0, worker.output()
+    assert Job.objects.get(id=held.id).state == "succeeded"

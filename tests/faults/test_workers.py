@@ -118,8 +118,7 @@ def test_a_deploy_that_interrupts_commits_leaves_no_effect_without_its_job_and_n
         wait_until(lambda wanted=wanted: done.count() >= wanted, 40, "some have ended")
         # A cold shutdown: what its children are in the middle of ends there.
         worker.process.send_signal(signal.SIGQUIT)
-        # Where Celery's pool hangs in it, the worker leaves without it; that takes up to forty seconds.
-        worker.process.wait(60)
+        worker.process.wait(30)
     project.start_worker("-c", "2")
     wait_until_idle(60)
 
@@ -129,3 +128,26 @@ def test_a_deploy_that_interrupts_commits_leaves_no_effect_without_its_job_and_n
     followers = sorted(" ".join(words[3:]) for words in project.history() if words[2] == "follows")
     assert Job.objects.filter(task="app.follows").count() == len(written)
     assert set(written) == set(followers) == {f"commit {number}" for number in range(len(jobs))}
+
+
+@pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGTERM])
+def test_a_worker_whose_pool_never_comes_to_an_end_leaves_without_it_and_gives_its_jobs_back(
+    project: Project, how: signal.Signals
+) -> None:
+    project.taskyard = {"SHUTDOWN_GRACE": {"seconds": 0}, **SHORT}
+    # As billiard's does that waits for the rest of an answer whose writer was killed.
+    worker = project.start_worker("-c", "1", TASKYARD_TEST_HANGS="1")
+    release = project.folder / "release"
+    job = tasks.hold.enqueue(path=str(release))
+    wait_for_state(job.id, "running")
+    worker.process.send_signal(how)
+    # Two seconds for the child, ten for Celery.
+    assert worker.process.wait(40) == 1
+    assert "leaving. It stands at" in worker.output()
+    assert not Worker.objects.exists()
+    assert Job.objects.get(id=job.id).state != "running"
+
+    release.touch()
+    project.start_worker("-c", "1")
+    done = wait_for_state(job.id, "succeeded")
+    assert done.max_attempts - done.attempt == job.max_attempts - 1

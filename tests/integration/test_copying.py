@@ -46,7 +46,7 @@ def test_inside_of_a_job_copied_rows_belong_to_its_family() -> None:
 
 
 def test_a_held_key_undoes_its_batch_alone_and_later_ones_are_looked_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskyard.enqueue.COPY_CHUNK", 4)
+    monkeypatch.setattr("taskyard.enqueue.many.COPY_CHUNK", 4)
     looked_at: list[int] = []
     look = copying.Copier._without_held
 
@@ -83,7 +83,7 @@ def test_a_key_taken_between_the_look_and_the_write_makes_a_duplicate_and_nothin
 def test_calls_may_be_read_from_the_connection_they_are_written_on_chunk_by_chunk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("taskyard.enqueue.COPY_CHUNK", 3)
+    monkeypatch.setattr("taskyard.enqueue.many.COPY_CHUNK", 3)
     enqueue_many(tasks.nothing, ({"n": n} for n in range(10)))
     seen = Job.objects.order_by("id").iterator(chunk_size=2)
     with transaction.atomic():
@@ -92,7 +92,7 @@ def test_calls_may_be_read_from_the_connection_they_are_written_on_chunk_by_chun
 
 
 def test_a_chunk_of_nothing_but_rejected_calls_does_not_end_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskyard.enqueue.COPY_CHUNK", 2)
+    monkeypatch.setattr("taskyard.enqueue.many.COPY_CHUNK", 2)
     calls = [{"n": 1}, {"n": 2}, {"m": 3}, {"n": object()}, {"n": 5}]
     report = enqueue_many(tasks.nothing, calls)
     assert report.created == 3

@@ -1,12 +1,19 @@
 """The examples of the README and of docs/ run as they stand: blocks marked ``python run``, page by page."""
 
+import ast
+import dataclasses
+import importlib
 import re
 import sys
 import types
+import unittest
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from taskyard.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -19,13 +26,17 @@ def blocks(page: Path) -> Iterator[tuple[int, str]]:
         yield text.count("\n", 0, match.start(1)), match[1]
 
 
+#: What a page takes for granted.
+SETTINGS = {"tenants": {"TENANCY": "rows"}, "tenant-schemas-celery": {"TENANCY": "rows"}}
 WITH_EXAMPLES = [page for page in PAGES if any(blocks(page))]
 
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.relative_to(ROOT).as_posix())
 @pytest.mark.django_db(transaction=True)
-def test_the_examples_of_a_page_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("django.conf.settings.CELERY_TASK_ALWAYS_EAGER", True, raising=False)
+def test_the_examples_of_a_page_run(page: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    if page.stem in SETTINGS:
+        settings.TASKYARD = {**getattr(settings, "TASKYARD", {}), **SETTINGS[page.stem]}
+    settings.CELERY_TASK_ALWAYS_EAGER = True
     module = types.ModuleType(f"{page.stem.lower()}_page.tasks")
     # Pages write tasks into tasks.py of an app and import them from there.
     monkeypatch.setitem(sys.modules, "orders", types.ModuleType("orders"))
@@ -34,6 +45,30 @@ def test_the_examples_of_a_page_run(page: Path, monkeypatch: pytest.MonkeyPatch)
     for line, code in blocks(page):
         # Empty lines put errors on the line of the page.
         exec(compile("\n" * line + code, str(page), "exec"), module.__dict__)
+    # And the test cases that a page defines.
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromModule(module).run(result)
+    assert not [text for _, text in (*result.errors, *result.failures)]
+
+
+PYTHON = re.compile(r"^```python(?: run)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_what_a_page_imports_from_us_exists_and_its_settings_are_settings(page: Path) -> None:
+    known = {field.name.upper() for field in dataclasses.fields(Settings)}
+    for code in PYTHON.findall(page.read_text(encoding="utf-8")):
+        try:
+            nodes = list(ast.walk(ast.parse(code)))
+        except SyntaxError:
+            # A fragment.
+            continue
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "taskyard":
+                module = importlib.import_module(node.module or "")
+                assert all(hasattr(module, name.name) for name in node.names), ast.unparse(node)
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TASKYARD":
+                assert {key.value for key in node.value.keys} <= known, ast.unparse(node)
 
 
 def test_pages_have_examples() -> None:

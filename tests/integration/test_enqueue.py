@@ -245,6 +245,8 @@ def test_calls_that_make_no_sense_are_refused_with_a_sentence() -> None:
         answer.using(priority=101)
     with pytest.raises(TaskyardError, match="has no time zone"):
         answer.using(run_after=dt.datetime(2030, 1, 1)).enqueue(1)
+    with pytest.raises(TaskyardError, match="run_after=2 is no time"):
+        answer.using(run_after=2).enqueue(1)  # type: ignore[arg-type]
     with pytest.raises(TaskyardError, match="not saved yet"):
         answer.using(subject=Note(text="new")).enqueue(1)
     with pytest.raises(TaskyardError, match="jobs live in 'default'"):
@@ -279,7 +281,7 @@ def test_enqueue_many_reports_what_it_wrote_what_existed_and_what_it_refused() -
 
 @in_transaction
 def test_enqueue_many_holds_few_calls_at_a_time_however_many_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskyard.enqueue.COPY_CHUNK", CHUNK)
+    monkeypatch.setattr("taskyard.enqueue.many.COPY_CHUNK", CHUNK)
 
     class Call(dict):  # type: ignore[type-arg]
         __hash__ = object.__hash__

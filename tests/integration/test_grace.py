@@ -30,7 +30,7 @@ def test_a_child_nobody_knows_about_any_more_is_ended_and_its_job_goes_back_unsp
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     heartbeat = Heartbeat(worker, name="w@h", queues=["celery"], slots=1, children=lambda: [child.pid])
     with override_settings(TASKYARD={"SHUTDOWN_GRACE": dt.timedelta(seconds=0.2)}):
-        grace = Grace(heartbeat, lambda: [child.pid], leave=pytest.fail)
+        grace = Grace(heartbeat, lambda: [child.pid], hang_up=list, leave=pytest.fail)
         grace.begin()
         wait_until(lambda: child.poll() is not None, 30, "the child is ended")
         grace.finish()
@@ -49,7 +49,7 @@ def test_a_running_job_is_given_its_grace_and_one_that_ends_within_it_is_left_al
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     heartbeat = Heartbeat(worker, name="w@h", queues=["celery"], slots=1, children=lambda: [child.pid])
     with override_settings(TASKYARD={"SHUTDOWN_GRACE": dt.timedelta(seconds=30)}):
-        grace = Grace(heartbeat, lambda: [child.pid], leave=pytest.fail)
+        grace = Grace(heartbeat, lambda: [child.pid], hang_up=list, leave=pytest.fail)
         grace.begin()
         Job.objects.filter(id=job.id).update(state="succeeded", finished_at=NOW)
         assert child.stdin is not None
@@ -66,7 +66,7 @@ def test_jobs_of_a_pool_without_children_are_not_given_back_while_they_may_still
     assert claim(job.id, new_token(), worker, NOW)
     heartbeat = Heartbeat(worker, name="w@h", queues=["celery"], slots=1, children=list)
     with override_settings(TASKYARD={"SHUTDOWN_GRACE": dt.timedelta(seconds=0.1)}):
-        grace = Grace(heartbeat, list, leave=pytest.fail)
+        grace = Grace(heartbeat, list, hang_up=list, leave=pytest.fail)
         grace.begin()
         grace.finish()
     assert Job.objects.get(id=job.id).state == "running"

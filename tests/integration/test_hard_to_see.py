@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 from celery import chain, chord
 from celery.exceptions import TaskRevokedError
-from django.db import connection
+from django.db import connection, transaction
 from django.test import override_settings
 from django.utils import timezone
 
 from taskyard.celery import get_app
-from taskyard.celery.attempt.connections import discard_left_open
+from taskyard.celery.attempt.connections import discard_left_open, open_blocks
 from taskyard.celery.attempt.executor import Delivery
 from taskyard.celery.results import chords
 from taskyard.celery.worker import request
@@ -28,6 +28,7 @@ from taskyard.outbox.feeder import Feeder
 from taskyard.outbox.outgoing import Outgoing
 from taskyard.outbox.sweep import Sweep
 from tests.app import tasks
+from tests.app.models import Note
 from tests.integration.shelf import Shelf, put
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -107,6 +108,28 @@ def test_a_transaction_a_task_left_open_by_hand_is_not_written_into() -> None:
 
     assert connection.connection is None
     assert connection.get_autocommit()
+
+
+def test_an_atomic_block_that_a_task_entered_and_did_not_leave_is_undone(caplog: pytest.LogCaptureFixture) -> None:
+    left = transaction.atomic()
+    left.__enter__()
+    Note.objects.create(text="never")
+
+    discard_left_open()
+
+    assert (connection.connection, connection.in_atomic_block) == (None, False)
+    assert not Note.objects.exists()
+    with transaction.atomic():
+        Note.objects.create(text="kept")
+    assert Note.objects.get().text == "kept"
+    assert "left a transaction on 'default' open" in caplog.text
+
+
+def test_a_block_in_which_a_job_began_is_left_alone() -> None:
+    with transaction.atomic():
+        discard_left_open(open_blocks())
+        Note.objects.create(text="kept")
+    assert Note.objects.get().text == "kept"
 
 
 def test_a_process_of_somebody_else_with_a_dead_childs_number_is_not_ours() -> None:

@@ -24,7 +24,10 @@ from taskyard.jobs import queries
 from taskyard.jobs.models import Job
 from taskyard.jobs.queries import JobFilter
 from taskyard.jobs.rows.newjob import NewJob
+from taskyard.jobs.rows.sql import Sql
 from taskyard.outbox.feeder import Feeder
+from taskyard.outbox.share.tenants import Tenants
+from taskyard.outbox.share.turns import Backlog
 from taskyard.tasks.unique import unique_lock
 from tests.app.models import Note
 from tests.integration.shelf import Shelf, put, register, start, statements
@@ -114,8 +117,11 @@ def indexes_of(sql: str, params: Any) -> set[str]:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params)
-            found = cursor.fetchone()[0]
-            return set(_scans((json.loads(found) if isinstance(found, str) else found)[0]["Plan"]))
+            found = [cursor.fetchone()[0]]
+            # Django's own statements are never prepared.
+            found += [_prepared(cursor, sql, params)] if '"taskyard_job"' not in sql else []
+            plans = [(json.loads(one) if isinstance(one, str) else one)[0]["Plan"] for one in found]
+            return {index for plan in plans for index in _scans(plan)}
         if connection.vendor == "sqlite":
             cursor.execute(f"EXPLAIN QUERY PLAN {sql}", params)
             return {index for row in cursor.fetchall() for index in _sqlite_index(row[3])}
@@ -124,6 +130,23 @@ def indexes_of(sql: str, params: Any) -> set[str]:
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         used = [row["key"] or "(whole table)" for row in rows if row["table"] == "taskyard_job"]
         return {name for names in used for name in names.split(",")}
+
+
+def _prepared(cursor: Any, sql: str, params: Any) -> Any:
+    """The plan for any values at all, which a connection keeps of a statement that it sends often."""
+    from psycopg import ClientCursor
+
+    texts = sql.split("%s")
+    numbered = "".join(f"{text}${number}" for number, text in enumerate(texts[:-1], 1)) + texts[-1]
+    given = f"({', '.join(['%s'] * (len(texts) - 1))})" if len(texts) > 1 else ""
+    cursor.execute("SET plan_cache_mode = force_generic_plan")
+    cursor.execute(f"PREPARE asked AS {numbered}")
+    try:
+        explained = ClientCursor(cursor.connection).execute(f"EXPLAIN (FORMAT JSON) EXECUTE asked{given}", params)
+        return explained.fetchone()[0]
+    finally:
+        cursor.execute("DEALLOCATE asked")
+        cursor.execute("RESET plan_cache_mode")
 
 
 def _scans(plan: dict[str, Any]) -> Iterator[str]:
@@ -271,6 +294,24 @@ def test_every_statement_reads_the_job_table_through_its_index(filled: str) -> N
         if strays or unused or not read:
             wrong[name] = (strays, unused)
     assert not wrong, f"with statistics {filled}: {json.dumps(wrong, indent=1, default=list)}"
+
+
+def test_beside_a_flood_others_are_looked_for_through_the_index() -> None:
+    at = {"task": "app.nothing", "created_at": NOW, "available_at": NOW, "tenant": "acme"}
+    flood = [Job(id=uuid.uuid4(), queue=("alone", "shared")[number % 2], **at) for number in range(4000)]
+    Job.objects.bulk_create(flood, batch_size=200)
+    analyze()
+    put(NOW, queue="shared", tenant="globex")
+
+    def take() -> None:
+        for queue in ("alone", "shared"):
+            backlog = Backlog(queue)
+            for turn in range(3):
+                backlog.take(Sql("default"), NOW + dt.timedelta(seconds=turn), room=10, terms=Tenants())
+
+    read = read_through(take)
+    assert any("tenant > %s" in sql for sql in read)
+    assert {sql: indexes for sql, indexes in read.items() if indexes - {"taskyard_job_feed", KEY}} == {}
 
 
 def test_no_index_mentions_what_a_claim_or_a_report_changes() -> None:

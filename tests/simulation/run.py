@@ -18,7 +18,7 @@ from taskyard.execution import rescuer
 from taskyard.execution.claim import Claim
 from taskyard.execution.settle import Effects, settle
 from taskyard.jobs import ids, scribe
-from taskyard.outbox.models import QueueSetting
+from taskyard.outbox.models import QueueSetting, TenantSetting
 from taskyard.runtime import loop
 from tests.simulation.broker import Broker
 from tests.simulation.database import Database
@@ -127,6 +127,10 @@ def _play(world: World) -> None:
             world.at(world.rng.uniform(0.001, 0.02), worker, "takes", worker.take)
 
     broker.ring = ring
+    if world.seed % 3:
+        # With limits every queue is fed fairly, and by one feeder.
+        TenantSetting.objects.limit("globex", weight=3, max_running=1)
+        TenantSetting.objects.limit("acme", rate=5)
     for number in range(len(world.plan.slots)):
         start(number, 0)
     people(world)

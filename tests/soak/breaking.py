@@ -62,11 +62,14 @@ class Breaker:
         with contextlib.suppress(TimeoutError):
             # On the database broker nothing is published; points of the feeder are reached when it holds a lease.
             wait_until(mark.exists, 12 + fault.hold, f"a process dies at {fault.point}")
-        main = self.crew.workers[fault.worker]
-        if mark.exists() and fault.point.startswith("feeder."):
-            main.wait(10)
-        if main.poll() is None:
-            # Its children were forked with the point armed, but the mark is there: it is a worker like any other.
+        try:
+            # Nobody came by: with the mark there it is a worker like any other from now on.
+            mark.touch(exist_ok=False)
+        except FileExistsError:
+            if fault.point.startswith("feeder."):
+                self.crew.workers[fault.worker].wait(10)
+        if self.crew.workers[fault.worker].poll() is None:
+            # Its children were forked with the point armed, but the mark is there.
             return
         self.crew.replace_the_dead(expected=frozenset([fault.worker]))
 

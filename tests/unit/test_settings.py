@@ -43,7 +43,7 @@ def test_a_setting_is_read(key: str, value: Any, read: Any) -> None:
         ({7: 1}, "7 is not a setting."),
         ({"QUEUES": "high"}, "QUEUES must be a list of names"),
         ({"QUEUES": [1]}, "QUEUES must be a list of names"),
-        ({"HANDOVER": "billing"}, "HANDOVER must be a list of queue names"),
+        ({"HANDOVER": "billing"}, "HANDOVER must be a list of names"),
         ({"MAX_PAYLOAD_BYTES": 0}, "MAX_PAYLOAD_BYTES must be a whole number above zero; it is 0."),
         ({"MAX_PAYLOAD_BYTES": True}, "MAX_PAYLOAD_BYTES must be a whole number"),
         ({"MAX_PAYLOAD_BYTES": "1"}, "MAX_PAYLOAD_BYTES must be a whole number"),

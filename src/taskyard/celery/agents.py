@@ -8,13 +8,25 @@ from celery.utils.time import maybe_timedelta
 
 from taskyard.celery.application import get_app
 from taskyard.celery.publisher import BrokerPublisher
+from taskyard.enqueue import INTAKE
 from taskyard.execution.pruner import Pruner
 from taskyard.execution.rescuer import Rescuer
 from taskyard.outbox.feeder import Feeder
+from taskyard.outbox.relay import Relay
 from taskyard.runtime.loop import Agent
+from taskyard.schedules.scheduler import Scheduler
+from taskyard.settings import get_settings
 
 
 def build_agents(owner: uuid.UUID) -> list[Agent]:
-    """A feeder, a rescuer and a pruner; ``owner`` is the worker they belong to."""
-    expires = get_app().conf.result_expires
-    return [Feeder(owner, BrokerPublisher()), Rescuer(), Pruner(result_expires=maybe_timedelta(expires))]
+    """A feeder, a rescuer, a pruner, a scheduler and, where there are outboxes, a relay; ``owner`` is their worker."""
+    expires, settings = get_app().conf.result_expires, get_settings()
+    agents: list[Agent] = [
+        Feeder(owner, BrokerPublisher()),
+        Rescuer(),
+        Scheduler(),
+        Pruner(result_expires=maybe_timedelta(expires)),
+    ]
+    if settings.tenancy == "databases" or settings.outbox_databases:
+        agents.append(Relay(owner, INTAKE))
+    return agents

@@ -14,6 +14,7 @@ from django.db import connections
 from django.utils import timezone
 
 from taskyard.jobs.ids import job_id
+from taskyard.tenancy.context import current_tenant
 
 
 class Mailbox(CeleryMailbox):
@@ -44,16 +45,32 @@ class Control(CeleryControl):
         self.mailbox.is_locked_by_connection = is_rabbitmq and app.conf.control_queue_exclusive
 
     def revoke(self, task_id: Any, destination: Any = None, terminate: bool = False, **kwargs: Any) -> Any:
-        """Cancel the rows, then tell the workers: a revoked job never starts, whatever restarts."""
-        _cancel([task_id] if isinstance(task_id, str) else list(task_id))
+        """Cancel the rows, then tell the workers: a revoked job never starts, whatever restarts.
+
+        Where a tenant is current, ids of others name nothing: neither their rows nor the workers hear of it.
+        """
+        task_ids = [task_id] if isinstance(task_id, str) else list(task_id)
+        tenant = current_tenant() or None
+        _cancel(task_ids, tenant)
+        if tenant is not None:
+            task_id = _without_others(task_ids, tenant)
         return super().revoke(task_id, destination=destination, terminate=terminate, **kwargs)
 
 
-def _cancel(task_ids: list[str]) -> None:
+def _without_others(task_ids: list[str], tenant: str) -> list[str]:
+    from taskyard.jobs.models import Job
+
+    ids = {job_id(one): one for one in task_ids}
+    others = set(Job.objects.filter(id__in=ids).exclude(tenant=tenant).values_list("id", flat=True))
+    # Tasks without rows (tracked=False) are nobody's.
+    return [one for key, one in ids.items() if key not in others]
+
+
+def _cancel(task_ids: list[str], tenant: str | None = None) -> None:
     # Imported here: a project's celery.py is imported before its models may be.
     from taskyard.execution import steering
 
-    steering.cancel([job_id(one) for one in task_ids], timezone.now(), reason="revoked")
+    steering.cancel([job_id(one) for one in task_ids], timezone.now(), reason="revoked", tenant=tenant)
 
 
 def _cancel_in_thread(task_ids: list[str]) -> None:

@@ -7,14 +7,21 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.conf import settings as django_settings
+
 from taskyard.jobs.ids import job_id
 from taskyard.outbox import outgoing
 from taskyard.outbox.outgoing import Outgoing
+from taskyard.settings import get_settings
 
 #: Marks our messages; the value is the version of this format.
 MARK = "taskyard"
 VERSION = 1
 TENANT = "taskyard_tenant"
+#: The tenant as tenant-schemas-celery writes it, in a header (before its 4.0: as an argument), and its mark for what
+#: Beat is to send for every tenant, which it lets out by mistake.
+SCHEMA = "_schema_name"
+ALL_TENANTS = "_all_tenants_only"
 #: Ids of the jobs of one task that travel together.
 PACK = "taskyard_pack"
 #: Jobs of one task that share a message, and nothing else: ``[id, root, parent, tenant]`` of each.
@@ -34,11 +41,27 @@ outgoing_columns = outgoing.COLUMNS
 outgoing_from_row = outgoing.from_row
 
 
+def schema_header(tenant: str) -> dict[str, str]:
+    """What workers with tenant-schemas-celery read; nothing unless ``TASKYARD["SCHEMA_HEADER"]`` is on."""
+    return {SCHEMA: tenant or _public()} if get_settings().schema_header else {}
+
+
+def tenant_of_schema(schema: str) -> str:
+    """The tenant that tenant-schemas-celery names; empty for public."""
+    return "" if schema == _public() else schema
+
+
+def _public() -> str:
+    # As django-tenants reads it, which need not be installed where its messages arrive.
+    return str(getattr(django_settings, "PUBLIC_SCHEMA_NAME", "public"))
+
+
 def thin_message(out: Outgoing) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Body (JSON text), headers and properties of a job's message, in Celery's protocol 2."""
     headers = {
         MARK: VERSION,
         TENANT: out.tenant,
+        **schema_header(out.tenant),
         "lang": "py",
         "task": out.task,
         "id": out.task_id,
@@ -59,6 +82,7 @@ def pack_message(outs: Sequence[Outgoing]) -> tuple[str, dict[str, Any], dict[st
     own_id = str(uuid.uuid4())
     # Each row says for which tenant; the jobs of one message need not agree.
     headers |= {"id": own_id, "root_id": own_id, "parent_id": None, TENANT: "", PACK: [str(out.id) for out in outs]}
+    headers.pop(SCHEMA, None)
     return body, headers, properties | {"correlation_id": own_id}
 
 
@@ -68,6 +92,7 @@ def shared_message(outs: Sequence[Outgoing]) -> tuple[str, dict[str, Any], dict[
     own_id = str(uuid.uuid4())
     share = [[out.task_id, out.root, out.parent, out.tenant] for out in outs]
     headers |= {"id": own_id, "root_id": own_id, "parent_id": None, TENANT: "", SHARE: share}
+    headers.pop(SCHEMA, None)
     return body, headers, properties | {"correlation_id": own_id}
 
 

@@ -15,6 +15,7 @@ from taskyard.celery.attempt.body import guarded
 from taskyard.celery.messages import CALL_ERRBACK
 from taskyard.tasks import registry as declared_tasks
 from taskyard.tasks.task import Task
+from taskyard.tenancy.context import find_tenancy
 
 if TYPE_CHECKING:
     from taskyard.celery.application import Celery
@@ -45,9 +46,12 @@ class Registry(TaskRegistry):
 
     def _install(self, name: str) -> None:
         task = self[name]
-        if not getattr(task, "tracked", True) or getattr(task, "_taskyard_installed", False):
+        if getattr(task, "_taskyard_installed", False):
             return
         task._taskyard_installed = True
+        if not getattr(task, "tracked", True):
+            task.run = _as_said(task)
+            return
         task.Strategy = _STRATEGY
         task.run = guarded(task)
         task.on_replace = functools.partial(_on_replace, task, task.on_replace)
@@ -55,6 +59,21 @@ class Registry(TaskRegistry):
             # The row is part of the transaction; waiting for its commit would only lose the id.
             task.delay_on_commit = task.delay
             task.apply_async_on_commit = task.apply_async
+
+
+def _as_said(task: Any) -> Any:
+    body = task.run
+
+    @functools.wraps(body)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if find_tenancy() is None:
+            return body(*args, **kwargs)
+        # Late: a project's celery.py is imported before its models may be.
+        from taskyard.celery.attempt.owner import run_as_said
+
+        return run_as_said(task, body, *args, **kwargs)
+
+    return run
 
 
 def _on_replace(task: Any, original: Any, sig: Any) -> Any:
@@ -106,12 +125,13 @@ def _register(app: Celery, declared: Task[Any, Any]) -> Any:
 
 
 def _body(declared: Task[Any, Any]) -> Any:
-    function = declared.func
+    function, is_async, is_bound = declared.func, inspect.iscoroutinefunction(declared.func), declared.options.bind
 
     @functools.wraps(function)
     def body(*args: Any, **kwargs: Any) -> Any:
-        call = async_to_sync(function) if inspect.iscoroutinefunction(function) else function
-        return call(declared, *args, **kwargs) if declared.options.bind else call(*args, **kwargs)
+        # Made for each call: it remembers the thread it was made in.
+        call = async_to_sync(function) if is_async else function
+        return call(declared, *args, **kwargs) if is_bound else call(*args, **kwargs)
 
     # Celery checks arguments against this signature, without the bound first one.
     body.__signature__ = declared.signature  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
 import dataclasses
 import datetime as dt
 import functools
@@ -27,8 +28,9 @@ from kombu.utils.json import dumps
 
 from taskyard import enqueue
 from taskyard.celery import signing
-from taskyard.celery.attempt.attempt import current_attempt
-from taskyard.celery.messages import CALL, TENANT
+from taskyard.celery.attempt.attempt import current_attempt, heir
+from taskyard.celery.messages import ALL_TENANTS, CALL, SCHEMA, TENANT, schema_header, tenant_of_schema
+from taskyard.enqueue.owner import owner_of, tenant_of_caller
 from taskyard.errors import NotJson, PayloadTooLarge, TaskyardError
 from taskyard.jobs.ids import job_id, original_id
 from taskyard.jobs.models import Job
@@ -38,6 +40,7 @@ from taskyard.tasks import registry
 from taskyard.tasks.payload import encode_arguments
 from taskyard.tasks.task import Task
 from taskyard.tasks.unique import unique_key, unique_lock
+from taskyard.tenancy.context import find_tenancy
 
 if TYPE_CHECKING:
     from taskyard.celery.application import Celery
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
 _OWN_COLUMNS = frozenset(
     {
         TENANT,
+        SCHEMA,
+        ALL_TENANTS,
         "lang",
         "task",
         "id",
@@ -89,6 +94,7 @@ class RowProducer:
         self.seam, self.real, self.real_connection = seam, real, connection
         self._sent: list[Sent] = []
         self._depth = 0
+        self._borrowed: Any = None
         #: Ids that were not written because an unfinished job holds their unique key -> that job's id.
         self.existing: dict[str, str] = {}
 
@@ -100,13 +106,18 @@ class RowProducer:
         self._depth -= 1
         if self._depth == 0:
             sent, self._sent = self._sent, []
+            borrowed, self._borrowed = self._borrowed, None
+            if borrowed is not None:
+                borrowed.release()
             if kind is None and sent:
                 self.existing.update(self.seam.take_in(sent))
 
     @property
     def channel(self) -> Any:
         """A real channel, for the ``rpc://`` result backend, which declares its reply queue when a task is sent."""
-        return self.seam.real_producer().channel
+        if self._borrowed is None:
+            self._borrowed = self.seam.real_producer()
+        return self._borrowed.channel
 
     def publish(self, body: Any, **options: Any) -> None:
         """Take a task message in; anything else, and tasks that are not tracked, goes to the broker."""
@@ -124,7 +135,11 @@ class RowProducer:
                 f"Task {attempt.claim.task!r} cannot be replaced by {headers['task']!r}, which is not tracked: nothing "
                 "would ever end its job. Declare that task without tracked=False."
             )
+        self.seam.refuse_tenants(headers)
+        headers.pop(ALL_TENANTS, None)
         headers |= {"eta": call.get("eta"), "expires": call.get("expires")}
+        # What the caller wrote wins, as with tenant-schemas-celery.
+        headers |= {name: value for name, value in schema_header(tenant_of_sender()).items() if name not in headers}
         if get_settings().signing_keys:
             kind, encoding, body = kombu_dumps(body, serializer=options.pop("serializer", None))
             options |= {"content_type": kind, "content_encoding": encoding}
@@ -163,11 +178,25 @@ class Seam:
             return False
         return bool(getattr(self.app._tasks.get(name), "tracked", True))
 
+    def refuse_tenants(self, headers: Mapping[str, Any]) -> None:
+        """Raise for a message without a row that a tenant sends: nobody would enter that tenant before it runs.
+
+        With ``SCHEMA_HEADER`` it says whose it is to those who read that.
+        """
+        tenant = str(headers.get(TENANT) or (tenant_of_sender() if find_tenancy() else ""))
+        scope = option(self.app._tasks.get(headers["task"]), "tenant_scope", "any")
+        if tenant and scope != "public" and find_tenancy() and not get_settings().schema_header:
+            raise TaskyardError(
+                f"Task {headers['task']!r} is not tracked: it would run outside of tenant {tenant!r}. Declare it "
+                "without tracked=False, or with tenant_scope='public'."
+            )
+
     def read(self, body: Any, headers: dict[str, Any], call: Mapping[str, Any], options: Mapping[str, Any]) -> Sent:
         """The row of a finished message."""
         args, kwargs, embed = body
         now = timezone.now()
         declared = registry.find(headers["task"])
+        schema, kwargs = _schema(headers, kwargs)
         args_text, kwargs_text = _payload(headers["task"], args, kwargs, declared)
         hard, soft = headers.get("timelimit") or (None, None)
         parent, root = _family(headers)
@@ -179,7 +208,8 @@ class Seam:
             message=_stored(headers, embed, call, options.get("reply_to") if self._replies_by_queue else None),
             priority=_priority(options.get("priority"), declared), max_attempts=self._max_attempts(headers["task"]),
             expires_at=dt.datetime.fromisoformat(call["expires"]) if call.get("expires") else None,
-            time_limit=hard, soft_time_limit=soft, parent=parent, root=root, tenant=_tenant(headers),
+            time_limit=hard, soft_time_limit=soft, parent=parent, root=root,
+            tenant=_tenant(headers.get(TENANT, schema), declared, args=args, kwargs=kwargs),
             trace=str(headers.get("traceparent") or "")[:64],
         )  # fmt: skip
         if declared is not None:
@@ -217,7 +247,9 @@ class Seam:
             return {}
         if _in_event_loop():
             # An async view: Django refuses its connection to the loop's thread.
-            return _INSERT_THREAD.submit(_write_in_thread, sent).result()
+            # With its context, which knows the tenant.
+            context = contextvars.copy_context()
+            return _INSERT_THREAD.submit(context.run, _write_in_thread, sent).result()
         return write(sent)
 
 
@@ -236,14 +268,27 @@ def _write_in_thread(sent: list[Sent]) -> Mapping[str, str]:
 
 def write(sent: list[Sent]) -> Mapping[str, str]:
     """Write intercepted messages in the current transaction; see :meth:`Seam.take_in` for the answer."""
-    alias = enqueue.control_alias()
-    plain = [one.job for one in sent if not (one.takes_over and take_over(one.job, alias))]
-    written = enqueue.write(plain, alias) if plain else set()
+    control = enqueue.control_alias()
+    plain = [one.job for one in sent if not (one.takes_over and take_over(one.job, control))]
+    if not plain:
+        return {}
+    # What a job's end sends is part of the transaction that ends it.
+    alias = enqueue.alias_of_call() if heir() is None else control
+    if alias != control:
+        return _put(plain, alias, control=control)
+    written = enqueue.write(plain, control)
     return {
-        job.task_id or str(job.id): enqueue.existing_job(job, alias).celery_id
+        job.task_id or str(job.id): enqueue.existing_job(job, control).celery_id
         for job in plain
         if job.unique_lock and job.id not in written
     }
+
+
+def _put(jobs: list[NewJob], alias: str, *, control: str) -> Mapping[str, str]:
+    if not enqueue.put(jobs, alias):
+        return {}
+    became = {job.id: enqueue.what_became_of(job, control) for job in jobs if job.unique_lock}
+    return {job.task_id or str(job.id): became[job.id].celery_id for job in jobs if job.id in became}
 
 
 def take_over(new: NewJob, alias: str) -> bool:
@@ -311,10 +356,32 @@ def _add_unique(job: NewJob, declared: Task[Any, Any], args: Any, kwargs: Any) -
         job.unique_lock = unique_lock(declared.name, job.tenant, job.unique_key)
 
 
-def _tenant(headers: Mapping[str, Any]) -> str:
-    """As the caller's header says, else of the attempt that sends it."""
-    attempt = current_attempt()
-    return str(headers.get(TENANT) or (attempt.claim.tenant if attempt else ""))
+def _schema(headers: Mapping[str, Any], kwargs: Any) -> tuple[str | None, Any]:
+    """The tenant as tenant-schemas-celery says it, and the arguments without it: the task does not know of it."""
+    said = headers.get(SCHEMA)
+    if isinstance(kwargs, Mapping) and SCHEMA in kwargs:
+        said = kwargs[SCHEMA] if said is None else said
+        kwargs = {name: value for name, value in kwargs.items() if name != SCHEMA}
+    return None if said is None else tenant_of_schema(str(said)), kwargs
+
+
+def option(task: Any, name: str, default: Any) -> Any:
+    """An option of a declared task, or an attribute of a Celery task."""
+    declared = getattr(task, "declared", None)
+    return getattr(task, name, default) if declared is None else getattr(declared.options, name)
+
+
+def tenant_of_sender() -> str:
+    """Whose is what is sent here: of the job it follows from, else of the current tenant."""
+    return tenant_of_caller() if (tenant := heir()) is None else tenant
+
+
+def _tenant(asked: str | None, declared: Task[Any, Any] | None, *, args: Any, kwargs: Any) -> str:
+    """As the caller's header says; else the current one, or, for what follows from a job, that job's."""
+    asked = heir() if asked is None else asked
+    if declared is None:
+        return tenant_of_caller() if asked is None else str(asked)
+    return owner_of(declared, asked, arguments=lambda: declared.signature.bind(*args, **kwargs).arguments)
 
 
 def _family(headers: Mapping[str, Any]) -> tuple[uuid.UUID | None, uuid.UUID]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime as dt
 import re
 import uuid
@@ -64,9 +65,15 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
                         help=f"may be repeated; one of {', '.join(names)}")  # fmt: skip
     parser.add_argument("--task", default="", help="a task's name, or a prefix followed by *")
     parser.add_argument("--queue", default="")
-    parser.add_argument("--tenant", default=None)
+    add_tenant(parser)
     parser.add_argument("--since", type=since, default=None, metavar="WHEN",
                         help="created since (2h, 30d, 2026-01-31); with only final states: ended since")  # fmt: skip
+
+
+def add_tenant(parser: argparse.ArgumentParser) -> None:
+    """``--tenant``."""
+    parser.add_argument("--tenant", default=None, metavar="NAME",
+                        help="see this tenant's jobs alone: others do not exist")  # fmt: skip
 
 
 def chosen(options: argparse.Namespace) -> JobFilter:
@@ -80,9 +87,12 @@ def chosen(options: argparse.Namespace) -> JobFilter:
 
 
 def chosen_ids(options: argparse.Namespace) -> list[uuid.UUID]:
-    """The ids given one by one; raises :class:`UsageError` for neither ids nor a filter, and for both."""
-    if options.ids and not chosen(options).is_empty:
-        raise UsageError("Name jobs by id or choose them by --state, --task, --queue, --tenant, --since; not both.")
+    """The ids given one by one; raises :class:`UsageError` for neither ids nor a filter, and for both.
+
+    ``--tenant`` goes with both: it says who is looking.
+    """
+    if options.ids and not dataclasses.replace(chosen(options), tenant=None).is_empty:
+        raise UsageError("Name jobs by id or choose them by --state, --task, --queue, --since; not both.")
     if not options.ids and chosen(options).is_empty:
         raise UsageError("Which jobs? Give ids, or choose them by --state, --task, --queue, --tenant or --since.")
     return [one_id(text) for text in options.ids]

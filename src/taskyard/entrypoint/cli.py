@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -19,9 +20,19 @@ exit codes: 0 done; 1 something is wrong, or nothing matched; 2 the command line
 
 def _commands() -> tuple[ModuleType, ...]:
     # In the order of `--help`. Imported late: `--help` and `demo` work without Django settings.
-    from taskyard.entrypoint.commands import demo, doctor, jobs, processes, queues, status, tasks
+    from taskyard.entrypoint.commands import (
+        demo,
+        doctor,
+        jobs,
+        processes,
+        queues,
+        schedules,
+        status,
+        tasks,
+        tenants,
+    )  # fmt: skip
 
-    return processes, status, doctor, jobs, queues, tasks, demo
+    return processes, status, doctor, jobs, schedules, queues, tenants, tasks, demo
 
 
 def build_parser(prog: str) -> argparse.ArgumentParser:
@@ -39,13 +50,26 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
 
 
 def parse(arguments: Sequence[str], prog: str) -> argparse.Namespace:
-    """Parse; what the worker does not know itself is left for Celery's worker in ``rest``."""
+    """Parse; what the worker does not know itself is left for Celery's worker in ``rest``.
+
+    The command that ``tenants run`` runs stands behind ``--``, and is left in ``words``.
+    """
     parser = build_parser(prog)
-    options, rest = parser.parse_known_args(list(arguments))
+    own, words = split_at_dashes(arguments)
+    if [word for word in own if not word.startswith("-")][:2] != ["tenants", "run"]:
+        own, words = list(arguments), []
+    options, rest = parser.parse_known_args(own)
+    options.words = words
     if rest and not options.takes_rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
     return options
+
+
+def split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What stands before ``--``, and what behind it."""
+    own = list(itertools.takewhile(lambda word: word != "--", arguments))
+    return own, list(arguments[len(own) + 1 :])
 
 
 def run(arguments: Sequence[str], *, prog: str, has_project: bool = False, screen: Screen | None = None) -> int:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from taskyard.entrypoint.screen import Screen, ago, bar, duration, stamp
-from taskyard.jobs.queries import JobDetail, reason_of
+from taskyard.jobs.detail import JobDetail
+from taskyard.jobs.queries import reason_of
 
 _WIDTH = 14
 

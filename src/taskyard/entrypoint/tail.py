@@ -26,9 +26,11 @@ _OVERLAP = dt.timedelta(seconds=3)
 class Tail:
     """What was seen so far, so that nothing is told twice."""
 
-    def __init__(self, screen: Screen, *, as_json: bool = False) -> None:
+    def __init__(self, screen: Screen, *, as_json: bool = False, tenant: str | None = None) -> None:
         self.screen = screen
         self.as_json = as_json
+        #: Who is looking; None: an operator.
+        self.tenant = tenant
         self._told: dict[tuple[str, uuid.UUID, Any], dt.datetime] = {}
         self._first = self._since = dt.datetime.now(dt.UTC)
         self._pause = threading.Event()
@@ -38,7 +40,7 @@ class Tail:
         while True:
             began = time.monotonic()
             # Asked before the look, so that what ended in between is still told.
-            is_over = until_idle and queries.is_idle()
+            is_over = until_idle and queries.is_idle(tenant=self.tenant)
             self.look(dt.datetime.now(dt.UTC))
             if is_over:
                 return Exit.OK
@@ -52,16 +54,17 @@ class Tail:
         self._told = {key: at for key, at in self._told.items() if now - at < 20 * _OVERLAP}
 
     def _news(self, now: dt.datetime) -> Iterator[tuple[dt.datetime, str, JobSummary]]:
+        tenant = self.tenant
         since = max(self._since - _OVERLAP, self._first)
-        for job in queries.created_between(since, now, limit=_LIMIT):
+        for job in queries.created_between(since, now, limit=_LIMIT, tenant=tenant):
             if self._is_new("created", job.id, None, now):
                 yield job.created_at, "created", job
-        for job in queries.running_jobs(limit=_LIMIT):
+        for job in queries.running_jobs(limit=_LIMIT, tenant=tenant):
             if self._is_new("started", job.id, job.attempt, now):
                 yield job.started_at or now, "started", job
             if job.progress_current is not None and self._is_new("progress", job.id, _progress(job), now):
                 yield now, "progress", job
-        for job in queries.ended_between(since, now, limit=_LIMIT):
+        for job in queries.ended_between(since, now, limit=_LIMIT, tenant=tenant):
             if self._is_new("ended", job.id, job.attempt, now):
                 yield job.finished_at or now, "ended", job
         self._since = now

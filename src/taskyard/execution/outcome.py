@@ -63,6 +63,8 @@ class Snoozed:
 
     until: dt.datetime
     reason: str = "snoozed"
+    #: What the job waits for, where its body was not called: it stands on the job, and no attempt is recorded.
+    waits_for: Trouble | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

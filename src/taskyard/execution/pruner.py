@@ -1,4 +1,4 @@
-"""Deletes final jobs whose time is over, and results past their expiry, in small batches."""
+"""Deletes final jobs and decisions of schedules whose time is over, and expired results, in small batches."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.db.models import Q
 
 from taskyard.jobs.models import Attempt, Canvas, CanvasPart, Job
 from taskyard.jobs.rows.sql import Sql
+from taskyard.schedules.models import Occurrence
 from taskyard.settings import get_settings
 
 BATCH = 500
@@ -38,7 +39,7 @@ class Pruner:
         longest = max((keep for keep in get_settings().retention.values() if keep is not None), default=None)
         if longest is not None:
             _prune_canvases(now - longest)
-        return deleted
+        return max(deleted, _prune_occurrences(now - get_settings().occurrence_retention))
 
     def pause(self, done: int, *, is_deaf: bool) -> dt.timedelta:
         """On at once while batches are full, else a minute."""
@@ -60,10 +61,13 @@ class Pruner:
         # A full batch: there may be more of the same times; else everything up to then is cleared.
         self._marks["result"] = max(sql.moment(row[0]) for row in cleared) if len(cleared) == BATCH else until
 
-    def prune(self, state: str, until: dt.datetime) -> int:
-        """Delete one batch of jobs that ended in this state before a time; how many."""
+    def prune(self, state: str, until: dt.datetime, *, tenant: str | None = None) -> int:
+        """Delete one batch of jobs that ended in this state before a time; how many.
+
+        With ``tenant``, those of that tenant alone; one pruner asks for one of them, or for all.
+        """
         alias = get_settings().database
-        old = Job.objects.using(alias).filter(state=state, finished_at__lt=until)
+        old = Job.objects.visible_to(tenant).filter(state=state, finished_at__lt=until)
         if state in self._marks:
             old = old.filter(finished_at__gte=self._marks[state])
         batch = list(old.order_by("finished_at").values_list("id", "finished_at")[:BATCH])
@@ -74,12 +78,20 @@ class Pruner:
         with transaction.atomic(using=alias):
             # The state is asked again, under a lock: an operator's retry may have brought the job back meanwhile, and
             # then its attempts stay as well. The times are for the planner: no list of ids makes it read the table.
-            ended = Job.objects.using(alias).filter(finished_at__gte=batch[0][1], finished_at__lte=batch[-1][1])
+            ended = Job.objects.visible_to(tenant).filter(finished_at__gte=batch[0][1], finished_at__lte=batch[-1][1])
             ids = list(ended.filter(id__in=ids, state=state).select_for_update().values_list("id", flat=True))
             Attempt.objects.using(alias).filter(job_id__in=ids)._raw_delete(alias)
             deleted = ended.filter(id__in=ids)._raw_delete(alias)
         self._marks[state] = batch[-1][1]
         return int(deleted)
+
+
+def _prune_occurrences(until: dt.datetime) -> int:
+    alias = get_settings().database
+    # One that still waits for a job to end is no history yet.
+    old = Occurrence.objects.filter(decided_at__lt=until, lock=None)
+    ids = list(old.order_by("decided_at").values_list("id", flat=True)[:BATCH])
+    return int(Occurrence.objects.filter(id__in=ids)._raw_delete(alias)) if ids else 0
 
 
 def _prune_canvases(until: dt.datetime) -> None:

@@ -160,7 +160,7 @@ def trouble_of(outcome: Outcome) -> Trouble | None:
         return outcome.trouble
     if isinstance(outcome, Cancelled):
         return Trouble("Cancelled", outcome.message, outcome.reason)
-    if isinstance(outcome, Snoozed):
+    if isinstance(outcome, Snoozed) and outcome.waits_for is None:
         return Trouble("Snoozed", f"until {outcome.until.isoformat()}", outcome.reason)
     return None
 
@@ -195,6 +195,8 @@ def _assignment(sql: Sql, outcome: Outcome, now: dt.datetime, effects: Effects) 
             values.update(finished_at=now, error=error, unique_lock=None)
         case Snoozed():
             values.update(available_at=outcome.until, due=outcome.until <= now, publishes=0)
+            if outcome.waits_for is not None:
+                values["error"] = _error(outcome.waits_for)
         case RetryAt():
             values.update(_retry_values(outcome, now))
         case Waiting():

@@ -3,7 +3,9 @@
 None of them mentions ``state``: on PostgreSQL an index whose columns or predicate mention a changed column makes the
 update touch every index of the row. ``lane`` does not change between queued and running, so a claim stays a HOT
 update (docs/decisions/0002-one-row.md). MariaDB and MySQL have no partial indexes and carry the lane in front. SQLite
-does not see that a parameter is not the empty string, so the index of subjects is not partial there.
+does not see that a parameter is not the empty string, so the index of subjects is not partial there. In the feed the
+tenant stands before the time, so that who has work, and what comes first of it, is one probe for each tenant
+(docs/decisions/0011-fair-share.md).
 """
 
 from __future__ import annotations
@@ -11,16 +13,16 @@ from __future__ import annotations
 from typing import Any
 
 _PARTIAL = {
-    "taskyard_job_feed": "(queue, priority DESC, available_at, id) WHERE lane = 1",
+    "taskyard_job_feed": "(queue, priority DESC, tenant, available_at, id) WHERE lane = 1",
     "taskyard_job_later": "(available_at) WHERE lane = 0",
-    "taskyard_job_out": "(queue) WHERE lane = 2",
+    "taskyard_job_out": "(queue, published_at) WHERE lane = 2",
     "taskyard_job_finished": "(finished_at) WHERE finished_at IS NOT NULL",
     "taskyard_job_lock": "(unique_lock) WHERE unique_lock IS NOT NULL",
     "taskyard_job_subject": "(subject_type, subject_id) WHERE subject_type <> ''",
     "taskyard_job_root": "(root) WHERE root IS NOT NULL",
 }
 _FULL = {
-    "taskyard_job_feed": "(lane, queue, priority DESC, available_at, id)",
+    "taskyard_job_feed": "(lane, queue, priority DESC, tenant, available_at, id)",
     "taskyard_job_later": "(lane, available_at)",
     "taskyard_job_finished": "(finished_at)",
     "taskyard_job_lock": "(unique_lock)",

@@ -50,6 +50,10 @@ class JobQuerySet(models.QuerySet):  # type: ignore[type-arg]
         """Jobs of this tenant."""
         return self.filter(tenant=tenant)
 
+    def visible_to(self, tenant: str | None) -> Self:
+        """What whoever is looking may see: a tenant its own jobs, an operator (None) all of them."""
+        return self.all() if tenant is None else self.for_tenant(tenant)
+
     def canvas(self, root: uuid.UUID) -> Self:
         """Every job of the canvas that started with ``root``."""
         return self.filter(Q(root=root) | Q(id=root))
@@ -76,6 +80,10 @@ class JobManager(models.Manager):  # type: ignore[type-arg]
     def for_tenant(self, tenant: str) -> JobQuerySet:
         """Jobs of this tenant."""
         return self.get_queryset().for_tenant(tenant)
+
+    def visible_to(self, tenant: str | None) -> JobQuerySet:
+        """What whoever is looking may see: a tenant its own jobs, an operator (None) all of them."""
+        return self.get_queryset().visible_to(tenant)
 
 
 class Job(models.Model):
@@ -205,6 +213,8 @@ class Canvas(models.Model):
     """A chord or saved group: how many of its members have ended, and what comes after."""
 
     id = models.CharField(max_length=255, primary_key=True)
+    #: Whose it is; a saved group is shown to nobody else.
+    tenant = models.CharField(max_length=63, default="")
     #: How many members a chord waits for; NULL for a saved group.
     size = models.IntegerField(null=True)
     done = models.IntegerField(default=0)

@@ -1,4 +1,8 @@
-"""The read side of jobs, queues and workers: frozen values, for commands, pages and monitoring."""
+"""The read side of jobs, queues and workers: frozen values, for commands, pages and monitoring.
+
+``tenant`` is who is looking, everywhere: a tenant sees its own jobs, None is an operator who sees all of them. Jobs of
+another tenant do not exist then: they are left out by the statement itself, never after they were found.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,11 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from django.db.models import Count, F, Min, Q
+from django.db.models import Count, F, Min
 
-from taskyard.jobs.models import Attempt, Job, JobQuerySet
+from taskyard.jobs.models import Job, JobQuerySet
 from taskyard.jobs.states import FINAL, LANE_DUE, LANE_LATER, LANE_OUT, State
-from taskyard.runtime.models import Lease, Worker
+from taskyard.runtime.models import Worker
 from taskyard.settings import get_settings
 
 _IN_TABLE = frozenset({State.PENDING, State.RETRYING})
@@ -60,6 +64,17 @@ class WorkerOverview:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class TenantOverview:
+    """One tenant's jobs now."""
+
+    name: str
+    #: In the table or in the broker's window.
+    waiting: int = 0
+    running: int = 0
+    failed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class JobFilter:
     """Which jobs are meant; what is not given matches everything."""
 
@@ -67,6 +82,7 @@ class JobFilter:
     #: A name, or a prefix followed by ``*``.
     task: str = ""
     queue: str = ""
+    #: Jobs of this tenant alone; for a tenant who is looking, its own name.
     tenant: str | None = None
     #: Created at or after; where only final states are asked for: ended at or after.
     since: dt.datetime | None = None
@@ -113,34 +129,6 @@ class JobSummary:
 _SUMMARY = tuple(field.name for field in dataclasses.fields(JobSummary))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class AttemptView:
-    """One attempt that did not succeed."""
-
-    number: int
-    error_type: str
-    error_message: str
-    traceback: str
-    worker: uuid.UUID | None
-    started_at: dt.datetime | None
-    ended_at: dt.datetime
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class JobDetail:
-    """Everything about one job."""
-
-    #: Every column by name.
-    fields: Mapping[str, Any]
-    attempts: tuple[AttemptView, ...]
-    #: How many jobs its attempts enqueued, by state.
-    children: Mapping[str, int]
-    #: Name of the worker that runs it or ran it last, while that worker is registered.
-    worker_name: str
-    #: Why it does not run now; empty for a job that runs or has ended.
-    waits_because: str
-
-
 def reason_of(error: Mapping[str, Any] | None) -> str:
     """A stored error in one line."""
     if not error:
@@ -150,20 +138,23 @@ def reason_of(error: Mapping[str, Any] | None) -> str:
     return f"{text} ({reason})" if reason and reason not in text else text
 
 
-def _jobs() -> JobQuerySet:
-    return Job.objects.get_queryset()
+def _jobs(tenant: str | None = None) -> JobQuerySet:
+    return Job.objects.visible_to(tenant)
 
 
-def queue_overview(now: dt.datetime) -> list[QueueOverview]:
-    """Every queue that is declared, has work, or has a worker; declared ones first, in their order of urgency."""
+def queue_overview(now: dt.datetime, *, tenant: str | None = None) -> list[QueueOverview]:
+    """Every queue that is declared, has work, or has a worker; declared ones first, in their order of urgency.
+
+    Workers and their slots are everybody's; all that is counted of jobs is of the jobs of whoever is looking.
+    """
     found: dict[str, dict[str, Any]] = {name: {} for name in get_settings().queues}
-    for row in _jobs().filter(lane=LANE_DUE).values("queue").annotate(n=Count("id"), oldest=Min("available_at")):
+    for row in _jobs(tenant).filter(lane=LANE_DUE).values("queue").annotate(n=Count("id"), oldest=Min("available_at")):
         found.setdefault(row["queue"], {}).update(due=row["n"], oldest_due_at=row["oldest"])
-    for row in _jobs().filter(lane=LANE_LATER).values("queue").annotate(n=Count("id")):
+    for row in _jobs(tenant).filter(lane=LANE_LATER).values("queue").annotate(n=Count("id")):
         found.setdefault(row["queue"], {})["later"] = row["n"]
-    for row in _jobs().filter(lane=LANE_OUT).values("queue", "state").annotate(n=Count("id")):
+    for row in _jobs(tenant).filter(lane=LANE_OUT).values("queue", "state").annotate(n=Count("id")):
         found.setdefault(row["queue"], {})[row["state"]] = row["n"]
-    recent = _jobs().filter(finished_at__gt=now - dt.timedelta(minutes=1)).values("queue").annotate(n=Count("id"))
+    recent = _jobs(tenant).filter(finished_at__gt=now - dt.timedelta(minutes=1)).values("queue").annotate(n=Count("id"))
     for row in recent:
         found.setdefault(row["queue"], {})["finished_last_minute"] = row["n"]
     for worker in worker_overview(now):
@@ -178,9 +169,9 @@ def queue_overview(now: dt.datetime) -> list[QueueOverview]:
     return [QueueOverview(name=name, **found[name]) for name in names]
 
 
-def worker_overview(now: dt.datetime) -> list[WorkerOverview]:
-    """Every registered worker, by name."""
-    out = _jobs().filter(lane=LANE_OUT, state=State.RUNNING.value)
+def worker_overview(now: dt.datetime, *, tenant: str | None = None) -> list[WorkerOverview]:
+    """Every registered worker, by name; what it runs is counted of the jobs of whoever is looking."""
+    out = _jobs(tenant).filter(lane=LANE_OUT, state=State.RUNNING.value)
     running = dict(out.values_list("worker").annotate(n=Count("id")))
     workers = Worker.objects.using(get_settings().database).order_by("name", "started_at")
     return [_worker(worker, running.get(worker.id, 0), now) for worker in workers]
@@ -196,10 +187,24 @@ def _worker(worker: Worker, running: int, now: dt.datetime) -> WorkerOverview:
     )  # fmt: skip
 
 
-def ended_since(since: dt.datetime) -> dict[str, int]:
+def tenant_overview() -> list[TenantOverview]:
+    """Every tenant that has jobs waiting, running or failed, by name."""
+    found: dict[str, dict[str, int]] = {}
+    counted = _jobs().exclude(tenant="").values("tenant").annotate(n=Count("id")).order_by()
+    unfinished = counted.filter(lane__in=[LANE_LATER, LANE_DUE, LANE_OUT])
+    for row in unfinished.values("tenant", "state").annotate(n=Count("id")):
+        kind = "running" if row["state"] == State.RUNNING else "waiting"
+        counts = found.setdefault(row["tenant"], {})
+        counts[kind] = counts.get(kind, 0) + row["n"]
+    for row in counted.filter(state=State.FAILED.value, finished_at__isnull=False):
+        found.setdefault(row["tenant"], {})["failed"] = row["n"]
+    return [TenantOverview(name, **found[name]) for name in sorted(found)]
+
+
+def ended_since(since: dt.datetime, *, tenant: str | None = None) -> dict[str, int]:
     """How many jobs ended since then, by final state; a state nothing ended in is 0."""
     counts = dict.fromkeys((s.value for s in State if s in FINAL), 0)
-    for row in _jobs().filter(finished_at__gte=since).values("state").annotate(n=Count("id")):
+    for row in _jobs(tenant).filter(finished_at__gte=since).values("state").annotate(n=Count("id")):
         if row["state"] in counts:
             counts[row["state"]] = row["n"]
     return counts
@@ -207,15 +212,13 @@ def ended_since(since: dt.datetime) -> dict[str, int]:
 
 def matching(wanted: JobFilter) -> JobQuerySet:
     """The jobs a filter means, newest first; for final states the last ended first."""
-    jobs = _narrowed_by_lane(_jobs(), frozenset(State(name) for name in wanted.states))
+    jobs = _narrowed_by_lane(_jobs(wanted.tenant), frozenset(State(name) for name in wanted.states))
     if wanted.task.endswith("*"):
         jobs = jobs.filter(task__startswith=wanted.task[:-1])
     elif wanted.task:
         jobs = jobs.filter(task=wanted.task)
     if wanted.queue:
         jobs = jobs.filter(queue=wanted.queue)
-    if wanted.tenant is not None:
-        jobs = jobs.filter(tenant=wanted.tenant)
     moment = "finished_at" if wanted.is_final_only else "created_at"
     if wanted.since is not None:
         jobs = jobs.filter(**{f"{moment}__gte": wanted.since})
@@ -243,9 +246,9 @@ def _summary(job: Job) -> JobSummary:
     return JobSummary(**{name: getattr(job, name) for name in _SUMMARY})
 
 
-def summaries(job_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, JobSummary]:
+def summaries(job_ids: Collection[uuid.UUID], *, tenant: str | None = None) -> dict[uuid.UUID, JobSummary]:
     """Those of the jobs that exist, by id."""
-    rows = _jobs().filter(id__in=list(job_ids)).only(*_SUMMARY)
+    rows = _jobs(tenant).filter(id__in=list(job_ids)).only(*_SUMMARY)
     return {job.id: _summary(job) for job in rows}
 
 
@@ -256,89 +259,43 @@ def matching_ids(wanted: JobFilter, *, batch: int = 500) -> Iterator[list[uuid.U
         yield ids[start : start + batch]
 
 
-def find_job(job_id: uuid.UUID, now: dt.datetime, *, paused: Mapping[str, str]) -> JobDetail | None:
-    """Everything about one job, or None. ``paused``: why which queue is held back, by name."""
-    job = _jobs().filter(id=job_id).first()
-    if job is None:
-        return None
-    family = _jobs().filter(root=job.root or job.id, parent=job.id)
-    worker = Worker.objects.using(get_settings().database).filter(id=job.worker).first() if job.worker else None
-    attempts = Attempt.objects.using(get_settings().database).filter(job_id=job.id).order_by("number", "id")
-    columns = tuple(field.name for field in dataclasses.fields(AttemptView))
-    return JobDetail(
-        fields={field.attname: getattr(job, field.attname) for field in Job._meta.concrete_fields},
-        attempts=tuple(AttemptView(**row) for row in attempts.values(*columns)),
-        children=dict(family.values_list("state").annotate(n=Count("id"))),
-        worker_name=worker.name if worker else "",
-        waits_because=_waits_because(job, now, paused),
-    )
-
-
-def _waits_because(job: Job, now: dt.datetime, paused: Mapping[str, str]) -> str:
-    if job.is_final or job.state == State.RUNNING:
-        return ""
-    if job.state == State.WAITING:
-        return "its body handed over to other jobs and ends with the last of them"
-    if job.state in _IN_TABLE and job.available_at > now:
-        return f"its time has not come: {job.available_at:%Y-%m-%d %H:%M:%S} UTC"
-    consumers = [w for w in worker_overview(now) if job.queue in w.queues and w.state == "alive"]
-    if job.state in _IN_TABLE and job.queue in paused:
-        return paused[job.queue]
-    if not consumers:
-        return f"no live worker consumes queue {job.queue!r}: start one with `taskyard worker -Q {job.queue}`"
-    busy, slots = sum(w.running for w in consumers), sum(w.slots for w in consumers)
-    if job.state == State.QUEUED:
-        return f"its message is in the broker; {busy} of {slots} slots of queue {job.queue!r} are busy"
-    if not has_feeder(job.queue, now):
-        return "no feeder acts for its queue: is AGENTS switched off? Start `taskyard scheduler`"
-    return f"{_ahead(job):,} due jobs stand before it; {busy} of {slots} slots of its queue are busy"
-
-
-def _ahead(job: Job) -> int:
-    earlier = Q(available_at__lt=job.available_at) | Q(available_at=job.available_at, id__lt=job.id)
-    before = Q(priority__gt=job.priority) | (Q(priority=job.priority) & earlier)
-    return _jobs().filter(before, lane=LANE_DUE, queue=job.queue).count()
-
-
-def has_feeder(queue: str, now: dt.datetime) -> bool:
-    """Whether a feeder holds the lease of this queue."""
-    leases = Lease.objects.using(get_settings().database)
-    return leases.filter(name=f"feeder:{queue}", expires_at__gt=now).exists()
-
-
-def is_idle() -> bool:
+def is_idle(*, tenant: str | None = None) -> bool:
     """Whether nothing is due, out, waiting for a canvas, or to be tried again; work for a later time does not count."""
     for lane in (LANE_DUE, LANE_OUT):
-        if _jobs().filter(lane=lane).exists():
+        if _jobs(tenant).filter(lane=lane).exists():
             return False
-    if _jobs().filter(lane=LANE_LATER, state=State.RETRYING.value).exists():
+    if _jobs(tenant).filter(lane=LANE_LATER, state=State.RETRYING.value).exists():
         return False
     # No index finds these, so they are looked for last.
-    return not _jobs().filter(state=State.WAITING.value).exists()
+    return not _jobs(tenant).filter(state=State.WAITING.value).exists()
 
 
-def created_between(after: dt.datetime, until: dt.datetime, *, limit: int) -> list[JobSummary]:
+def created_between(
+    after: dt.datetime, until: dt.datetime, *, limit: int, tenant: str | None = None
+) -> list[JobSummary]:
     """Unfinished jobs created in that time, oldest first."""
     lanes = [LANE_LATER, LANE_DUE, LANE_OUT]
-    rows = _jobs().filter(lane__in=lanes, created_at__gt=after, created_at__lte=until)
+    rows = _jobs(tenant).filter(lane__in=lanes, created_at__gt=after, created_at__lte=until)
     return [_summary(job) for job in rows.only(*_SUMMARY).order_by("created_at", "id")[:limit]]
 
 
-def ended_between(after: dt.datetime, until: dt.datetime, *, limit: int) -> list[JobSummary]:
+def ended_between(after: dt.datetime, until: dt.datetime, *, limit: int, tenant: str | None = None) -> list[JobSummary]:
     """Jobs that ended in that time, oldest first."""
-    rows = _jobs().filter(finished_at__gt=after, finished_at__lte=until)
+    rows = _jobs(tenant).filter(finished_at__gt=after, finished_at__lte=until)
     return [_summary(job) for job in rows.only(*_SUMMARY).order_by("finished_at", "id")[:limit]]
 
 
-def running_jobs(*, limit: int) -> list[JobSummary]:
+def running_jobs(*, limit: int, tenant: str | None = None) -> list[JobSummary]:
     """Running jobs, longest first."""
-    rows = _jobs().filter(lane=LANE_OUT, state=State.RUNNING.value)
+    rows = _jobs(tenant).filter(lane=LANE_OUT, state=State.RUNNING.value)
     return [_summary(job) for job in rows.only(*_SUMMARY).order_by("started_at")[:limit]]
 
 
-def past_their_limit(now: dt.datetime, grace: dt.timedelta) -> Sequence[JobSummary]:
+def past_their_limit(now: dt.datetime, grace: dt.timedelta, *, tenant: str | None = None) -> Sequence[JobSummary]:
     """Running jobs whose hard time limit ended longer than ``grace`` ago: nothing enforced it."""
-    rows = _jobs().filter(lane=LANE_OUT, state=State.RUNNING.value, time_limit__isnull=False, started_at__isnull=False)
+    rows = _jobs(tenant).filter(
+        lane=LANE_OUT, state=State.RUNNING.value, time_limit__isnull=False, started_at__isnull=False
+    )
     late = [
         job
         for job in rows.only(*_SUMMARY, "time_limit")
@@ -347,7 +304,7 @@ def past_their_limit(now: dt.datetime, grace: dt.timedelta) -> Sequence[JobSumma
     return [_summary(job) for job in late]
 
 
-def count_final(states: Iterable[str], until: dt.datetime) -> dict[str, int]:
+def count_final(states: Iterable[str], until: dt.datetime, *, tenant: str | None = None) -> dict[str, int]:
     """How many jobs of final states ended before ``until``."""
-    rows = _jobs().filter(finished_at__lt=until, state__in=list(states))
+    rows = _jobs(tenant).filter(finished_at__lt=until, state__in=list(states))
     return dict(rows.values_list("state").annotate(n=Count(F("id"))))

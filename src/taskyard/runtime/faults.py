@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 #: Every fault point, and where it stands.
 POINTS = {
+    "outbox.committed": "a transaction with outbox messages has committed, its process has relayed none of them yet",
+    "relay.written": "messages are jobs in the control database, committed, and still stand in their outbox",
     "feeder.marked": "rows are queued and committed, their messages not published yet",
     "feeder.published": "messages are published",
     "job.claimed": "the claim has committed, the body has not begun",

@@ -17,11 +17,13 @@ from taskyard.tasks import registry
 from taskyard.tasks.doors import door
 from taskyard.tasks.retry import NO_RETRY, RetryPolicy
 from taskyard.tasks.unique import Unique
+from taskyard.tenancy.directory import name_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 PRIORITY_RANGE = (-100, 100)
+TENANT_SCOPES = ("any", "tenant", "public")
 _NAME = re.compile(r"[A-Za-z_]\w*\.[A-Za-z_]\w*")
 
 
@@ -40,6 +42,10 @@ class TaskOptions:
     bind: bool = False
     tracked: bool = True
     pack: bool = False
+    tenant_scope: str = "any"
+    tenant_from: str | Callable[[Mapping[str, Any]], Any] | None = None
+    tenant_databases: tuple[str, ...] | None = None
+    tenant_cache: dt.timedelta | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,7 +113,7 @@ class Task(Generic[P, R]):
         queue_name: str | None = None,
         priority: int | None = None,
         run_after: dt.datetime | dt.timedelta | None = None,
-        tenant: str | None = None,
+        tenant: Any = None,
         subject: Any = None,
         database: str | None = None,
         created_by: Any = None,
@@ -116,8 +122,10 @@ class Task(Generic[P, R]):
         """The same task with options for one call.
 
         ``run_after`` is an aware datetime, or a timedelta from now. ``priority`` runs from -100 to 100, higher is
-        sooner. ``database`` names the alias whose transaction the job belongs to. ``subject`` is a saved model
-        instance the job is about.
+        sooner. ``database`` names the alias whose transaction the job belongs to: that of the jobs, a tenant's own, or
+        one of ``TASKYARD["OUTBOX_DATABASES"]``; the default is the current tenant's database where tenants have their
+        own. ``subject`` is a saved model instance the job is about. ``tenant`` is a name, or with django-tenants the
+        tenant object; the empty name is nobody. The default is the current tenant.
         """
         _check_priority(self.name, priority)
         given = CallOptions(queue_name, priority, run_after, tenant, subject, database, created_by, tuple(tags))
@@ -127,12 +135,18 @@ class Task(Generic[P, R]):
         }
         if priority is not None:
             merged["priority"] = priority
+        if tenant is not None:
+            merged["tenant"] = name_of(tenant)
         return Task(self.func, self.name, self.options, call=CallOptions(**merged))
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Write a job for this call in the caller's transaction and return it.
 
         The job exists exactly if that transaction commits; it then runs at least once. Never talks to the broker.
+
+        In a transaction of another database than the jobs' (see ``using(database=...)``) it is an outbox message until
+        after the commit: its row cannot be read before, and its unique key is taken then. ``job.created`` is True in
+        any case; if the key turns out to be held, the job with this id becomes ``cancelled`` (reason ``duplicate``).
         Raises ``TypeError`` for arguments the task does not take, :class:`~taskyard.errors.NotJson`,
         :class:`~taskyard.errors.PayloadTooLarge`, :class:`~taskyard.errors.UnknownQueue`, and
         :class:`~taskyard.errors.DuplicateJob` for ``on_duplicate="raise"``, and
@@ -199,6 +213,12 @@ def task(func: Callable[P, R] | None = None, /, *, name: str | None = None, **op
         pack: for bodies of a few milliseconds: many jobs travel in one message and run one after another in one
             process. Each is claimed, settled, retried and timed on its own; ends are written together, so that up to a
             quarter of a second of finished work runs again after a crash. No time limits; a retry travels alone.
+        tenant_scope: ``"any"`` (default) runs as the tenant that enqueued it, or outside of all tenants if nobody was
+            current then; ``"tenant"`` needs a tenant; ``"public"`` always runs outside of all tenants.
+        tenant_from: the argument that says for which tenant a call is (or a callable of the arguments); a call whose
+            argument differs from the current tenant is refused.
+        tenant_databases: aliases to switch for this task, with schemas (``TENANT_DATABASES``).
+        tenant_cache: how old what is known of the tenant may be, for this task (``TENANT_CACHE``).
         tracked: False sends a plain Celery message without a row: none of the promises hold for it.
 
     Raises :class:`~taskyard.errors.InvalidTask` for a declaration that cannot work.
@@ -243,6 +263,7 @@ def _check(declared: Task[Any, Any]) -> None:
         raise InvalidTask(declared.name, f"on_duplicate must be 'return' or 'raise', not {options.on_duplicate!r}")
     if options.pack and (options.time_limit or options.soft_time_limit or not options.tracked):
         raise InvalidTask(declared.name, "pack=True is for tracked tasks without time limits: jobs share a message")
+    _check_tenant_options(declared)
     for field in ("soft_time_limit", "time_limit"):
         limit = getattr(options, field)
         if limit is not None and not isinstance(limit, dt.timedelta):
@@ -260,6 +281,17 @@ def _check(declared: Task[Any, Any]) -> None:
         missing = [name for name in names if name not in declared.signature.parameters]
         if missing:
             raise InvalidTask(declared.name, f"unique names {missing[0]!r}, which is not a parameter of the function")
+
+
+def _check_tenant_options(declared: Task[Any, Any]) -> None:
+    options = declared.options
+    if options.tenant_scope not in TENANT_SCOPES:
+        raise InvalidTask(
+            declared.name, f"tenant_scope must be one of {', '.join(TENANT_SCOPES)}, not {options.tenant_scope!r}"
+        )
+    source = options.tenant_from
+    if isinstance(source, str) and source not in declared.signature.parameters:
+        raise InvalidTask(declared.name, f"tenant_from names {source!r}, which is not a parameter of the function")
 
 
 def _check_priority(name: str, priority: int | None) -> None:

@@ -13,7 +13,7 @@ from celery.backends.base import BaseBackend
 from celery.exceptions import Ignore, Reject, TaskRevokedError, TimeoutError
 from celery.exceptions import Retry as CeleryRetry
 from celery.result import GroupResult, result_from_tuple
-from django.db import connections
+from django.db import connections, models
 from django.utils import timezone
 from kombu.exceptions import EncodeError
 from kombu.utils.json import dumps, loads
@@ -27,8 +27,9 @@ from taskyard.celery.results.errbacks import enqueue_errbacks
 from taskyard.celery.results.rebuilt import rebuilt
 from taskyard.errors import JobNotWaitable
 from taskyard.jobs.ids import job_id
-from taskyard.jobs.models import Canvas, Job
+from taskyard.jobs.models import Canvas, Job, JobQuerySet
 from taskyard.settings import get_settings
+from taskyard.tenancy.context import current_tenant
 
 #: Our states in Celery's words.
 CELERY_STATES: Mapping[str, str] = {
@@ -49,7 +50,8 @@ class JobBackend(BaseBackend):
     """``AsyncResult``, groups and chords on rows.
 
     Inside a worker nothing is written here: what Celery's tracer stores is collected on the attempt and becomes part
-    of its settle. Results expire by clearing the row's result, never by deleting the row.
+    of its settle. Results expire by clearing the row's result, never by deleting the row. Where a tenant is current,
+    the results of others do not exist: their ids are as pending as one that nobody enqueued.
     """
 
     supports_native_join = True
@@ -59,7 +61,7 @@ class JobBackend(BaseBackend):
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
-        job = Job.objects.filter(id=job_id(task_id)).first()
+        job = _visible().filter(id=job_id(task_id)).first()
         if job is None:
             return {"status": states.PENDING, "result": None, "traceback": None, "children": []}
         return self._meta(job)
@@ -82,17 +84,19 @@ class JobBackend(BaseBackend):
         }  # fmt: skip
 
     def _children(self, job: Job) -> list[Any]:
-        rows = Job.objects.filter(parent=job.id, root=job.root).order_by("created_at", "id") if job.root else []
+        rows = _visible().filter(parent=job.id, root=job.root).order_by("created_at", "id") if job.root else []
         return [self.app.AsyncResult(child.celery_id) for child in rows]
 
     def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
         """The row as Celery's meta dictionary; PENDING for an id nobody enqueued."""
-        if cache and task_id in self._cache:
-            cached: dict[str, Any] = self._cache[task_id]
+        # What one tenant was shown must not be shown to the next.
+        key = (_looking(), task_id)
+        if cache and key in self._cache:
+            cached: dict[str, Any] = self._cache[key]
             return cached
         meta = self._get_task_meta_for(task_id)
         if cache and meta["status"] == states.SUCCESS:
-            self._cache[task_id] = meta
+            self._cache[key] = meta
         return meta
 
     def get_many(self, task_ids: Sequence[str], **options: Any) -> Any:
@@ -102,7 +106,7 @@ class JobBackend(BaseBackend):
         give_up = _deadline(options.get("timeout"))
         wait = _FIRST_WAIT
         while waiting:
-            rows = Job.objects.filter(id__in=[job_id(task_id) for task_id in waiting])
+            rows = _visible().filter(id__in=[job_id(task_id) for task_id in waiting])
             ended = {job.celery_id: self._meta(job) for job in rows if job.is_final}
             for task_id, meta in ended.items():
                 waiting.remove(task_id)
@@ -220,16 +224,15 @@ class JobBackend(BaseBackend):
 
     def save_group(self, group_id: str, result: Any) -> Any:
         """Keep a group's result tree."""
-        Canvas.objects.using(get_settings().database).update_or_create(
-            id=group_id,
-            defaults={"members": json.loads(dumps(result.as_tuple()))},
-            create_defaults={"members": json.loads(dumps(result.as_tuple())), "created_at": timezone.now()},
-        )
+        members = json.loads(dumps(result.as_tuple()))
+        canvas = Canvas(id=group_id, tenant=_looking() or "", members=members, created_at=timezone.now())
+        Canvas.objects.using(get_settings().database).bulk_create([canvas], ignore_conflicts=True)
+        _saved(group_id).update(members=members)
         return result
 
     def restore_group(self, group_id: str, cache: bool = True) -> GroupResult | None:
         """A saved group, or None."""
-        canvas = Canvas.objects.using(get_settings().database).filter(id=group_id).first()
+        canvas = _saved(group_id).first()
         if canvas is None or not canvas.members:
             return None
         restored: GroupResult = result_from_tuple(canvas.members, self.app)
@@ -237,12 +240,13 @@ class JobBackend(BaseBackend):
 
     def delete_group(self, group_id: str) -> None:
         """Forget a saved group."""
-        Canvas.objects.using(get_settings().database).filter(id=group_id, size=None).delete()
+        _saved(group_id).filter(size=None).delete()
 
     def forget(self, task_id: str) -> None:
         """Clear the result; the row stays."""
-        self._cache.pop(task_id, None)
-        Job.objects.filter(id=job_id(task_id)).update(result=None)
+        for looking in {_looking(), None}:
+            self._cache.pop((looking, task_id), None)
+        _visible().filter(id=job_id(task_id)).update(result=None)
 
     def cleanup(self) -> None:
         """The pruner does it."""
@@ -252,6 +256,21 @@ class JobBackend(BaseBackend):
 
 
 _WITH_ERROR = frozenset({states.FAILURE, states.RETRY, states.REVOKED})
+
+
+def _looking() -> str | None:
+    # Outside of all tenants, and in projects without, somebody who sees everything.
+    return current_tenant() or None
+
+
+def _visible() -> JobQuerySet:
+    return Job.objects.visible_to(_looking())
+
+
+def _saved(group_id: str) -> models.QuerySet[Canvas]:
+    looking = _looking()
+    rows = Canvas.objects.using(get_settings().database).filter(id=group_id)
+    return rows if looking is None else rows.filter(tenant=looking)
 
 
 def _own(task_id: str) -> Attempt | None:
@@ -271,7 +290,7 @@ def _refuse_hopeless_wait(task_ids: Sequence[str]) -> None:
         return
     # Nothing tells a row of this open transaction from one another transaction committed, except that a worker has
     # touched the other; waiting inside a transaction for one nobody touched ends well only by luck.
-    untouched = Job.objects.filter(id__in=[job_id(one) for one in task_ids], state="pending", attempt=0).first()
+    untouched = _visible().filter(id__in=[job_id(one) for one in task_ids], state="pending", attempt=0).first()
     if untouched is not None:
         raise JobNotWaitable(untouched.celery_id)
 

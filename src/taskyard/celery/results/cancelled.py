@@ -10,6 +10,7 @@ from celery import states
 from celery.app.task import Context
 from celery.exceptions import Reject, TaskRevokedError
 
+from taskyard.celery.attempt.attempt import following
 from taskyard.jobs.models import Job
 from taskyard.settings import get_settings
 
@@ -38,4 +39,5 @@ def tell_canvases(app: Any, job_ids: Iterable[uuid.UUID], reason: str) -> None:
             "id": job.celery_id, "task": job.task, "root_id": str(job.root or job.id), "delivery_info": {},
             "args": job.args, "kwargs": job.kwargs, **message.get("headers", {}), **message.get("embed", {}),
         }  # fmt: skip
-        tell_canvas(app, job.celery_id, request, reason)
+        with following(job.tenant):
+            tell_canvas(app, job.celery_id, request, reason)

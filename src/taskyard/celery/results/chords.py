@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+from functools import partial
 from typing import Any, Protocol
 
 from celery import states
@@ -18,8 +19,9 @@ from django.utils import timezone
 from kombu.utils.json import dumps, loads
 
 from taskyard import enqueue
-from taskyard.celery.attempt.attempt import Phase, current_attempt
+from taskyard.celery.attempt.attempt import Phase, current_attempt, following, heir
 from taskyard.celery.attempt.trouble import describe
+from taskyard.celery.seam import tenant_of_sender
 from taskyard.jobs.ids import job_id, original_id
 from taskyard.jobs.models import Canvas, CanvasPart, Job
 from taskyard.jobs.rows.newjob import NewJob
@@ -34,13 +36,19 @@ class Step(Protocol):
 
 def defer_or_do(step: Step) -> None:
     """Make a step part of the running attempt's settle; do it now where there is none."""
-    attempt = current_attempt()
+    attempt, tenant = current_attempt(), heir()
     if attempt is not None and attempt.phase is not Phase.SETTLING:
-        attempt.steps.append(step)
+        attempt.steps.append(step if tenant is None else partial(_follow, tenant, step))
         return
     alias = get_settings().database
     with transaction.atomic(using=alias):
         step(alias, timezone.now())
+
+
+def _follow(tenant: str, step: Step, alias: str, now: dt.datetime) -> None:
+    # It may be the settle of another tenant's job, whose body cancelled this one.
+    with following(tenant):
+        step(alias, now)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +75,8 @@ class Ended:
                 NewJob(
                     id=job_id(self.task_id), task_id=original_id(self.task_id), task=task,
                     queue=enqueue.resolve_queue(None, task), created_at=now, available_at=now, state="failed",
-                    finished_at=now, error=error, parent=attempt.claim.id if attempt else None,
+                    finished_at=now, error=error, tenant=tenant_of_sender(),
+                    parent=attempt.claim.id if attempt else None,
                     root=attempt.claim.root if attempt else job_id(root or self.task_id),
                 )
             ],
@@ -104,8 +113,8 @@ def open_chord(app: Any, header_result_args: Any, body: Any) -> None:
     """Remember a chord in the caller's transaction, before its members are written."""
     header = header_result_args if isinstance(header_result_args, GroupResult) else app.GroupResult(*header_result_args)
     canvas = Canvas(
-        id=header.id, size=body.get("chord_size") or len(header.results), body=json.loads(dumps(dict(body))),
-        members=json.loads(dumps(header.as_tuple())), created_at=timezone.now(),
+        id=header.id, tenant=tenant_of_sender(), size=body.get("chord_size") or len(header.results),
+        body=json.loads(dumps(dict(body))), members=json.loads(dumps(header.as_tuple())), created_at=timezone.now(),
     )  # fmt: skip
     # It may exist: a chain step that opens a chord runs again if its worker died before its end was written.
     Canvas.objects.using(get_settings().database).bulk_create([canvas], ignore_conflicts=True)

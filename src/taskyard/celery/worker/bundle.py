@@ -17,7 +17,8 @@ from billiard.einfo import ExceptionInfo
 from billiard.exceptions import Terminated, WorkerLostError
 from celery.utils.log import get_logger
 
-from taskyard.celery.attempt.executor import Answer, Delivery, exception_info, execute
+from taskyard.celery.attempt.answer import Answer, exception_info
+from taskyard.celery.attempt.executor import Delivery, execute
 
 if TYPE_CHECKING:
     from taskyard.celery.worker.request import JobRequest

@@ -21,6 +21,7 @@ from taskyard.celery.worker.quarantine import (
     shown,
 )
 from taskyard.celery.worker.settler import Foreign, PutBack, settler
+from taskyard.celery.worker.step import JobStep
 from taskyard.celery.worker.watchdog import broker_connections, cut
 from taskyard.errors import ConfigurationError
 from taskyard.settings import get_settings
@@ -63,6 +64,16 @@ class Consumer(celery_consumer.Consumer):
         """Give up every connection this one had company of: Celery closes them politely, which may take for ever."""
         cut(broker_connections(self.controller))
         super().on_connection_error_after_connected(*args, **kwargs)
+
+    def cancel_active_requests(self) -> None:
+        """Celery's, in the handler of a cold shutdown's signal, which then stops the pool and tells of it last of all.
+
+        A pool that does not come to an end would never be told of: the shutdown is bounded from here on.
+        """
+        for step in self.controller.steps:
+            if isinstance(step, JobStep):
+                step.begin_grace()
+        super().cancel_active_requests()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
         """Celery's handler, with nothing getting past it."""

@@ -41,9 +41,12 @@ def shown(message: Any) -> str:
     return f"headers {_repr(message.headers)[:half]}, body {body[:half]!r}"
 
 
+_WORDS = ("task", "id", "shadow")
+
+
 def odd_word(headers: dict[str, Any]) -> str:
     """What is wrong with the names a message goes by, which stand in logs and events; empty if nothing is."""
-    for name in ("task", "id", "shadow"):
+    for name in _WORDS:
         word = headers.get(name, "")
         if word is None and name == "shadow":
             continue

@@ -20,9 +20,10 @@ from celery.worker.request import Request
 from celery.worker.state import task_ready, task_reserved
 from celery.worker.strategy import default as celery_strategy
 
-from taskyard.celery.attempt.executor import Answer, Delivery, execute, ignored
+from taskyard.celery.attempt.answer import Answer, ignored
+from taskyard.celery.attempt.executor import Delivery, execute
 from taskyard.celery.attempt.pack import PackDelivery, execute_pack
-from taskyard.celery.messages import MARK, PACK, SHARE, TENANT, headers_of_each, jobs_of
+from taskyard.celery.messages import MARK, PACK, SCHEMA, SHARE, TENANT, headers_of_each, jobs_of
 from taskyard.celery.signing import SIGNATURE, digest_of
 from taskyard.celery.worker import bundle, prefetch
 from taskyard.celery.worker.settler import Death, PutBack, settler
@@ -40,6 +41,7 @@ _HEADERS = frozenset(
         MARK,
         PACK,
         TENANT,
+        SCHEMA,
         SIGNATURE,
         "lang",
         "task",

@@ -6,8 +6,10 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -27,8 +29,11 @@ logger = logging.getLogger(__name__)
 #: How long children may take to end by themselves once nothing runs in them, and to disappear when they are killed.
 _PATIENCE_SECONDS = 2.0
 _LONGEST_DEATH_SECONDS = 5.0
-#: How long Celery may take to end once its pool has no children any more.
-_LONGEST_EXIT_SECONDS = 10.0
+#: Calls shown of where the main thread stands when it is left behind.
+_SHOWN_CALLS = 12
+#: How long Celery may take to say goodbye to its broker, and then to end, once its pool has no children any more.
+_LONGEST_GOODBYE_SECONDS = 3.0
+_LONGEST_EXIT_SECONDS = 7.0
 
 
 class Grace:
@@ -39,10 +44,16 @@ class Grace:
     (celery 5.7, ``AsynPool.flush``; billiard 4.2, ``Worker._ensure_messages_consumed``). Where a child was killed in
     the middle of an answer, its parent waits for the rest for ever (``ResultHandler._flush_outqueue``): then
     ``leave`` is called, and the process ends without Celery.
+
+    A broker that says nothing is not waited for either: Celery would, in a warm shutdown, for the answer to each
+    consumer it cancels (amqp 5.3, ``Channel.basic_cancel``). ``hang_up`` ends the connections to it.
     """
 
-    def __init__(self, heartbeat: Heartbeat, children: Callable[[], list[int]], *, leave: Callable[[], None]) -> None:
-        self.heartbeat, self.children, self.leave = heartbeat, children, leave
+    def __init__(
+        self, heartbeat: Heartbeat, children: Callable[[], list[int]], *, hang_up: Callable[[], None],
+        leave: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self.heartbeat, self.children, self.hang_up, self.leave = heartbeat, children, hang_up, leave
         self._is_through = threading.Event()
         self._first: list[int] = []
         self._thread = threading.Thread(target=self._run, name="taskyard-grace", daemon=True)
@@ -69,7 +80,8 @@ class Grace:
             give_back(request)
         # The pool forgets those that ended, and may have made others.
         children = list({*self._first, *self.children()})
-        if not children:
+        if not children and self._is_busy():
+            # Threads cannot be ended, and Celery waits for them.
             connections.close_all()
             return
         if _end(children):
@@ -78,8 +90,14 @@ class Grace:
                     error = WorkerLostError("given back at shutdown")
                     settler().submit(Death(job_id, token, None, error, is_released=True))
         connections.close_all()
+        self._see_it_through()
+
+    def _see_it_through(self) -> None:
+        if self._is_through.wait(_LONGEST_GOODBYE_SECONDS):
+            return
+        self.hang_up()
         if not self._is_through.wait(_LONGEST_EXIT_SECONDS):
-            logger.critical("the worker's pool does not come to an end; leaving without it")
+            logger.critical("the worker does not come to an end; leaving. It stands at:\n%s", _main_stack())
             self.leave()
             os._exit(1)
 
@@ -98,6 +116,11 @@ class Grace:
             sql.connection.close()
             return []
         return [(sql.read_uuid(job_id), token) for job_id, token in rows]
+
+
+def _main_stack() -> str:
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    return "".join(traceback.format_stack(frame)[-_SHOWN_CALLS:])
 
 
 def _end(children: list[int]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from billiard.exceptions import WorkerLostError
 from celery import bootsteps, signals
+from celery.utils.threads import bound_open_broker_sockets
 from celery.worker import state as worker_state
 from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
@@ -18,6 +19,7 @@ from django.utils import timezone
 from taskyard.celery.agents import build_agents
 from taskyard.celery.worker.settler import Death, settler
 from taskyard.celery.worker.shutdown import Grace
+from taskyard.celery.worker.watchdog import broker_connections, cut
 from taskyard.jobs.rows.sql import Sql
 from taskyard.runtime import identity
 from taskyard.runtime.heartbeat import Heartbeat
@@ -29,6 +31,8 @@ logger = logging.getLogger(__name__)
 #: How often the pool looks for children that ended. Their closing pipes tell it at once, but often a moment before they
 #: can be reaped, and Celery's own second look comes after five seconds.
 _LOOK_FOR_ENDED_CHILDREN_SECONDS = 1.0
+#: How long a broker may take to answer a worker that stops. Celery sets this in a cold shutdown alone.
+_LONGEST_ANSWER_SECONDS = 5.0
 
 
 class JobStep(bootsteps.StartStopStep):
@@ -69,13 +73,18 @@ class JobStep(bootsteps.StartStopStep):
             loop.start()
         if parent.use_eventloop and hasattr(getattr(parent.pool, "_pool", None), "maintain_pool"):
             parent.timer.call_repeatedly(_LOOK_FOR_ENDED_CHILDREN_SECONDS, lambda: parent.pool._pool.maintain_pool())
-        signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
+        signals.worker_shutting_down.connect(self.begin_grace, weak=False)
         signals.worker_shutdown.connect(self._on_shutdown, weak=False)
 
-    def _on_shutting_down(self, **_: Any) -> None:
-        # A second signal comes here again.
+    def begin_grace(self, **_: Any) -> None:
+        """Bound the shutdown that has begun, once: a second signal comes here again."""
         if self.heartbeat is not None and self.grace is None:
-            self.grace = Grace(self.heartbeat, lambda: _children(self._parent), leave=self._leave)
+            for connection in broker_connections(self._parent):
+                bound_open_broker_sockets(connection, _LONGEST_ANSWER_SECONDS)
+            self.grace = Grace(
+                self.heartbeat, lambda: _children(self._parent), leave=self._leave,
+                hang_up=lambda: cut(broker_connections(self._parent)),
+            )  # fmt: skip
             self.grace.begin()
 
     def _on_shutdown(self, **_: Any) -> None:

@@ -158,6 +158,8 @@ class Watchdog:
 def broker_connections(worker: Any) -> Iterator[Connection]:
     """Those the worker's event loop may be waiting for; the agents have theirs, with time-outs."""
     consumer = worker.consumer
+    if consumer is None:
+        return
     yield from filter(None, (consumer.connection, getattr(consumer.event_dispatcher, "connection", None)))
     pool = worker.app._pool
     if pool is not None:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Iterator
 from typing import Any
 
-from taskyard.entrypoint.arguments import add_json
+from taskyard.entrypoint.arguments import add_json, count
 from taskyard.entrypoint.failures import Exit
 from taskyard.entrypoint.screen import Screen
+
+#: How long a look into every outbox may take.
+_SECONDS = 30
 
 
 def add_to(subparsers: Any) -> None:
     """Declare the command."""
     parser = subparsers.add_parser("doctor", help="check everything and name the fix; 1 if anything fails")
+    parser.add_argument(
+        "--outboxes", nargs="?", type=count, const=_SECONDS, default=0, metavar="SECONDS",
+        help=f"look into the outbox of every tenant's database, for at most so long (default: {_SECONDS})",
+    )  # fmt: skip
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -23,7 +31,7 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     from taskyard.entrypoint.diagnosis.finding import Level
 
     findings = []
-    for finding in diagnose():
+    for finding in diagnose(outboxes_for=options.outboxes):
         findings.append(finding)
         if not options.json:
             _show(screen, finding)
@@ -37,17 +45,24 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     return Exit.WRONG if failed else Exit.OK
 
 
-def diagnose() -> Iterator[Any]:
-    """Every finding, as it is found; what needs a table is left out while there is none."""
-    from taskyard.entrypoint.diagnosis import broker, database, work
+def diagnose(*, outboxes_for: float = 0) -> Iterator[Any]:
+    """Every finding, as it is found; what needs a table is left out while there is none.
+
+    ``outboxes_for``: look into every outbox, for so many seconds at most; zero: ask only what the relay knows.
+    """
+    from taskyard.entrypoint.diagnosis import broker, database, outboxes, schedules, tenants, work
     from taskyard.entrypoint.diagnosis.finding import Level, look
 
     first = {"settings": broker.settings, "database": database.latency, "migrations": database.migrations}
     then = {
-        "sqlite": database.sqlite, "clock": database.clock, "time zones": database.time_zones,
-        "celery app": broker.app, "broker": broker.round_trip,
-        "workers": work.workers, "queues": work.queues, "time limits": work.long_runners,
+        "sqlite": database.sqlite, "vacuum": database.vacuum, "clock": database.clock,
+        "time zones": database.time_zones, "celery app": broker.app, "broker": broker.round_trip,
+        "workers": work.workers, "queues": work.queues, "tenants": tenants.not_ready, "outboxes": outboxes.known,
+        "schedules": schedules.schedules,
+        "time limits": work.long_runners,
     }  # fmt: skip
+    if outboxes_for:
+        then["all outboxes"] = functools.partial(outboxes.all_of_them, outboxes_for)
     for name, check in first.items():
         findings = list(look(name, check))
         yield from findings

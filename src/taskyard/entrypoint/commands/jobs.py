@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import functools
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from taskyard.entrypoint.arguments import add_filter, add_json, chosen, chosen_ids, count, length, one_id
+from taskyard.entrypoint.arguments import add_filter, add_json, add_tenant, chosen, chosen_ids, count, length, one_id
 from taskyard.entrypoint.failures import Exit
 from taskyard.entrypoint.screen import Screen, ago
 
@@ -27,6 +28,7 @@ def add_to(subparsers: Any) -> None:
     listing.set_defaults(run=list_jobs)
     show = verbs.add_parser("show", help="everything about one job")
     show.add_argument("id")
+    add_tenant(show)
     add_json(show)
     show.set_defaults(run=show_job)
     _add_steering(verbs, "retry", "bring failed or cancelled jobs back, each with one more attempt")
@@ -37,11 +39,13 @@ def add_to(subparsers: Any) -> None:
         "--before", type=length, default=None, metavar="AGE", help="ended longer ago than this, e.g. 30d"
     )
     prune.add_argument("--dry-run", action="store_true")
+    add_tenant(prune)
     add_json(prune)
     prune.set_defaults(run=prune_jobs)
     tail = verbs.add_parser("tail", help="follow jobs as they come, run and end")
     tail.add_argument("--until-idle", action="store_true",
                       help="end when no job is due, queued, running or to be tried again")  # fmt: skip
+    add_tenant(tail)
     add_json(tail)
     tail.set_defaults(run=tail_jobs)
 
@@ -106,14 +110,13 @@ def news(job: Any) -> str:
 
 def show_job(options: argparse.Namespace, screen: Screen) -> int:
     """Show one; 1 if there is none of that id."""
-    from taskyard.entrypoint.commands.queues import paused_because
+    from taskyard.entrypoint.commands.limits import held_back
     from taskyard.entrypoint.job_page import show
-    from taskyard.jobs import queries
-    from taskyard.outbox.models import QueueSetting
+    from taskyard.jobs.detail import find_job
 
     now = dt.datetime.now(dt.UTC)
-    paused = {row.name: paused_because(row) for row in QueueSetting.objects.paused()}
-    detail = queries.find_job(one_id(options.id), now, paused=paused)
+    how_held = functools.partial(held_back, is_operator=options.tenant is None)
+    detail = find_job(one_id(options.id), now, held_back=how_held, tenant=options.tenant)
     if detail is None:
         screen.note(f"There is no job {options.id}: it was never committed, or was pruned.")
         return Exit.WRONG
@@ -125,11 +128,11 @@ def show_job(options: argparse.Namespace, screen: Screen) -> int:
     return Exit.OK
 
 
-def _action(verb: str) -> Callable[[Iterable[uuid.UUID], dt.datetime], int]:
+def _action(verb: str, tenant: str | None) -> Callable[[Iterable[uuid.UUID], dt.datetime], int]:
     from taskyard.execution import steering
 
     actions = {"retry": steering.retry, "cancel": steering.cancel, "discard": steering.discard}
-    return actions[verb]
+    return functools.partial(actions[verb], tenant=tenant)
 
 
 _TAKES = {
@@ -143,10 +146,10 @@ _DONE = {"retry": "brought back", "cancel": "cancelled or asked to stop", "disca
 def steer(options: argparse.Namespace, screen: Screen) -> int:
     """Retry, cancel or discard; 1 if no job could be."""
     ids = chosen_ids(options)
-    batches = _narrowed([ids], options.verb) if ids else _matching(options)
+    batches = _narrowed([ids], options.verb, options.tenant) if ids else _matching(options)
     if options.dry_run:
         return _dry_run(options, screen, [job_id for batch in batches for job_id in batch])
-    act, matched, moved = _action(options.verb), 0, 0
+    act, matched, moved = _action(options.verb, options.tenant), 0, 0
     for batch in batches:
         matched += len(batch)
         moved += act(batch, dt.datetime.now(dt.UTC))
@@ -161,14 +164,14 @@ def _matching(options: argparse.Namespace) -> Iterator[list[uuid.UUID]]:
     from taskyard.jobs import queries
 
     wanted = chosen(options)
-    return _narrowed(queries.matching_ids(wanted), options.verb)
+    return _narrowed(queries.matching_ids(wanted), options.verb, options.tenant)
 
 
-def _narrowed(batches: Iterable[list[uuid.UUID]], verb: str) -> Iterator[list[uuid.UUID]]:
+def _narrowed(batches: Iterable[list[uuid.UUID]], verb: str, tenant: str | None) -> Iterator[list[uuid.UUID]]:
     from taskyard.jobs import queries
 
     for batch in batches:
-        found = queries.summaries(batch)
+        found = queries.summaries(batch, tenant=tenant)
         yield [job_id for job_id in batch if job_id in found and found[job_id].state in _TAKES[verb]]
 
 
@@ -190,7 +193,7 @@ def _dry_run(options: argparse.Namespace, screen: Screen, ids: list[uuid.UUID]) 
     elif not ids:
         screen.line(_outcome(options.verb, 0, 0))
     else:
-        found = queries.summaries(ids[:_SHOWN])
+        found = queries.summaries(ids[:_SHOWN], tenant=options.tenant)
         _table(screen, [found[job_id] for job_id in ids[:_SHOWN] if job_id in found])
         screen.line(
             f"{options.verb} would act on {len(ids):,} {'job' if len(ids) == 1 else 'jobs'}. Nothing was changed."
@@ -211,10 +214,10 @@ def prune_jobs(options: argparse.Namespace, screen: Screen) -> int:
         if age is None:
             continue
         if options.dry_run:
-            counts[state] = queries.count_final([state], now - age).get(state, 0)
+            counts[state] = queries.count_final([state], now - age, tenant=options.tenant).get(state, 0)
             continue
         pruner = Pruner()
-        while deleted := pruner.prune(state, now - age):
+        while deleted := pruner.prune(state, now - age, tenant=options.tenant):
             counts[state] = counts.get(state, 0) + deleted
         counts.setdefault(state, 0)
     if options.json:
@@ -229,4 +232,4 @@ def tail_jobs(options: argparse.Namespace, screen: Screen) -> int:
     """Follow jobs until interrupted, or until idle."""
     from taskyard.entrypoint.tail import Tail
 
-    return Tail(screen, as_json=options.json).follow(until_idle=options.until_idle)
+    return Tail(screen, as_json=options.json, tenant=options.tenant).follow(until_idle=options.until_idle)

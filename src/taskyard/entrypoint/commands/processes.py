@@ -39,14 +39,14 @@ def add_to(subparsers: Any) -> None:
     worker.add_argument("-l", "--loglevel", default="", metavar="LEVEL")
     worker.add_argument("-q", "--quiet", action="store_true", help="without Celery's banner")
     worker.set_defaults(run=run_worker, takes_rest=True)
-    scheduler = subparsers.add_parser("scheduler", help="the agents alone: feeder, rescuer, pruner")
+    scheduler = subparsers.add_parser("scheduler", help="the agents alone: feeder, rescuer, pruner, scheduler")
     scheduler.set_defaults(run=run_scheduler)
 
 
 def run_worker(options: argparse.Namespace, screen: Screen) -> int:
     """Become a worker; ends at SIGTERM after the jobs it runs, or gives them back after the grace period."""
     from taskyard.celery import get_app
-    from taskyard.entrypoint.commands.queues import check_names
+    from taskyard.entrypoint.commands.limits import check_names
     from taskyard.settings import get_settings
 
     queues = [name for name in options.queues.split(",") if name] or list(get_settings().queues)
@@ -74,6 +74,7 @@ def run_worker(options: argparse.Namespace, screen: Screen) -> int:
 def run_scheduler(options: argparse.Namespace, screen: Screen) -> int:
     """Run the agents until SIGTERM or SIGINT."""
     from taskyard.celery.agents import build_agents
+    from taskyard.entrypoint.commands.tasks import discover
     from taskyard.runtime import identity
     from taskyard.runtime.loop import Loop, stop_all
 
@@ -82,6 +83,8 @@ def run_scheduler(options: argparse.Namespace, screen: Screen) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     parents.watch_supervisor()
+    # Schedules name tasks.
+    discover()
     agents = build_agents(identity.worker_id())
     loops = [Loop(agent) for agent in agents]
     for loop in loops:
@@ -117,7 +120,7 @@ def _own(*arguments: str) -> list[str]:
 
 
 def _worker_commands(workers: list[str]) -> list[tuple[str, list[str]]]:
-    from taskyard.entrypoint.commands.queues import check_names
+    from taskyard.entrypoint.commands.limits import check_names
 
     if not workers:
         return [("worker", _own("worker", *_TALK))]

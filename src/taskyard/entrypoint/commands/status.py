@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
 from taskyard.entrypoint.arguments import add_json
@@ -11,6 +12,8 @@ from taskyard.entrypoint.failures import Exit
 from taskyard.entrypoint.screen import Screen, ago, duration
 
 _HOUR = dt.timedelta(hours=1)
+#: Lines of a table that may have thousands.
+_MOST = 20
 
 
 def add_to(subparsers: Any) -> None:
@@ -23,25 +26,72 @@ def add_to(subparsers: Any) -> None:
 def run(options: argparse.Namespace, screen: Screen) -> int:
     """Show it; 0 also when nothing runs (``doctor`` judges)."""
     from taskyard.jobs import queries
-    from taskyard.outbox.models import QueueSetting
+    from taskyard.outbox.queries import has_outboxes, not_entered, read_holds, relay_overview
+    from taskyard.settings import get_settings
 
     now = dt.datetime.now(dt.UTC)
     workers, queues = queries.worker_overview(now), queries.queue_overview(now)
-    ended = queries.ended_since(now - _HOUR)
-    paused = {row.name: row.paused_at for row in QueueSetting.objects.paused()}
+    ended, holds = queries.ended_since(now - _HOUR), read_holds(queues)
+    waiting = not_entered(now) if get_settings().tenancy else []
+    relay = relay_overview(now) if has_outboxes() else None
+    paused = {name: hold.paused_at for name, hold in holds.queues.items() if hold.paused_at}
     if options.json:
         screen.json({
             "at": now, "workers": workers, "ended_last_hour": ended,
             "queues": [queue_document(queue, paused.get(queue.name)) for queue in queues],
+            "held_back": holds.holding, "tenants_not_entered": waiting, "relay": relay,
         })  # fmt: skip
         return Exit.OK
     _show_workers(screen, workers, now)
     screen.line()
     show_queues(screen, queues, paused=set(paused), now=now)
+    _show_held(screen, holds.holding, waiting, now=now)
+    _show_relay(screen, relay, now)
     screen.line()
     screen.heading("Ended in the last hour")
     screen.line("  " + "   ".join(f"{count:,} {screen.paint(*_coloured(state))}" for state, count in ended.items()))
     return Exit.OK
+
+
+def _show_held(screen: Screen, holds: list[Any], waiting: list[Any], *, now: dt.datetime) -> None:
+    from taskyard.entrypoint.commands.limits import why_held
+
+    rows: list[tuple[Any, ...]] = [
+        (hold.kind, hold.name, hold.due, hold.out, _since(hold.oldest_due_at, now), why_held(hold)) for hold in holds
+    ]
+    for one in waiting:
+        rows.append(("tenant", one.tenant, one.waiting, None, _since(one.since, now), str(one.error.get("message"))))
+    if rows:
+        screen.line()
+        screen.heading("Held back")
+        _show_first(screen, ("KIND", "NAME", "WAITING", "OUT", "OLDEST", "WHY"), rows)
+
+
+def _show_first(screen: Screen, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    screen.table(columns, rows[:_MOST], indent="  ")
+    if len(rows) > _MOST:
+        screen.line(f"  and {len(rows) - _MOST:,} more; --json shows all")
+
+
+def _since(moment: dt.datetime | None, now: dt.datetime) -> str | None:
+    return duration(now - moment) if moment else None
+
+
+def _show_relay(screen: Screen, relay: Any, now: dt.datetime) -> None:
+    if relay is None:
+        return
+    screen.line()
+    screen.heading("Outboxes")
+    acts = "a relay acts" if relay.is_acting else "no relay acts"
+    if relay.round_ended_at:
+        acts += f"; all {relay.outboxes:,} had been looked into {ago(relay.round_ended_at, now)}"
+    screen.line(f"  {acts}")
+    rows = [
+        (n.name, n.waiting, n.unreadable, _since(n.oldest_at, now), _since(n.failing_since, now), n.error)
+        for n in relay.notes
+    ]
+    if rows:
+        _show_first(screen, ("OUTBOX", "WAITING", "UNREADABLE", "OLDEST", "AWAY FOR", "ERROR"), rows)
 
 
 def _coloured(state: str) -> tuple[str, str]:

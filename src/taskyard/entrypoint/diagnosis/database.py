@@ -75,6 +75,28 @@ def sqlite() -> Iterator[Finding]:
         yield ok("sqlite", f"journal_mode {journal}, transaction_mode {mode}")
 
 
+def vacuum() -> Iterator[Finding]:
+    """Whether PostgreSQL takes away what updates leave behind: each job leaves three dead rows."""
+    connection = connections[get_settings().database]
+    if connection.vendor != "postgresql":
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('autovacuum')::boolean AND current_setting('track_counts')::boolean,"
+            " NOT EXISTS (SELECT 1 FROM pg_class WHERE oid = to_regclass('taskyard_job')"
+            " AND 'autovacuum_enabled=false' = ANY(reloptions))"
+        )
+        is_on, is_on_here = cursor.fetchone()
+    if is_on and is_on_here:
+        yield ok("vacuum", "autovacuum is on")
+        return
+    where = "the server" if not is_on else "the table of jobs"
+    yield warn(
+        "vacuum", f"autovacuum is off for {where}: it grows by each job and never shrinks",
+        fix="Set autovacuum = on and track_counts = on in postgresql.conf, or VACUUM taskyard_job every few minutes.",
+    )  # fmt: skip
+
+
 def clock() -> Iterator[Finding]:
     """Whether this host and the database agree on the time."""
     connection = connections[get_settings().database]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from taskyard.entrypoint.failures import KNOWN, explain
 
@@ -28,24 +29,26 @@ class Finding:
     finding: str
     #: What to do, as a sentence; empty when nothing is.
     fix: str = ""
+    #: What was counted, for programs.
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 Check = Callable[[], Iterable[Finding]]
 
 
-def ok(name: str, finding: str) -> Finding:
+def ok(name: str, finding: str, *, facts: Mapping[str, Any] | None = None) -> Finding:
     """All is well."""
-    return Finding(name, Level.OK, finding)
+    return Finding(name, Level.OK, finding, facts=facts or {})
 
 
-def warn(name: str, finding: str, *, fix: str) -> Finding:
+def warn(name: str, finding: str, *, fix: str, facts: Mapping[str, Any] | None = None) -> Finding:
     """Worth a look."""
-    return Finding(name, Level.WARN, finding, fix)
+    return Finding(name, Level.WARN, finding, fix, facts or {})
 
 
-def fail(name: str, finding: str, *, fix: str) -> Finding:
+def fail(name: str, finding: str, *, fix: str, facts: Mapping[str, Any] | None = None) -> Finding:
     """To be mended."""
-    return Finding(name, Level.FAIL, finding, fix)
+    return Finding(name, Level.FAIL, finding, fix, facts or {})
 
 
 def look(name: str, check: Check) -> Iterator[Finding]:

@@ -6,11 +6,13 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterator
 
+from taskyard.entrypoint.diagnosis import tenants
 from taskyard.entrypoint.diagnosis.finding import Finding, fail, ok, warn
 from taskyard.entrypoint.screen import duration
 from taskyard.jobs import queries
+from taskyard.jobs.detail import has_feeder
 from taskyard.jobs.queries import QueueOverview, WorkerOverview
-from taskyard.outbox.models import QueueSetting
+from taskyard.outbox.queries import Holds, read_holds
 
 #: A due job that is not fed within this time, while slots are free, has no feeder that works.
 _FEEDING_TAKES = dt.timedelta(seconds=10)
@@ -54,39 +56,55 @@ def _twice(alive: list[WorkerOverview]) -> Iterator[Finding]:
 
 
 def queues() -> Iterator[Finding]:
-    """Waiting work without a worker, without a feeder, or with too few slots; paused queues."""
+    """Waiting work without a worker, without a feeder, or with too few slots; queues and tenants that are held back."""
     now = dt.datetime.now(dt.UTC)
-    paused = set(QueueSetting.objects.paused().values_list("name", flat=True))
-    findings = [finding for queue in queries.queue_overview(now) for finding in _queue(queue, now, paused)]
+    found = queries.queue_overview(now)
+    holds = read_holds(found)
+    findings = [finding for queue in found for finding in _queue(queue, now, holds)]
+    findings += tenants.held([hold for hold in holds.holding if hold.kind == "tenant"], now)
     yield from findings or [ok("queues", "each queue with work has a worker and is fed")]
 
 
-def _queue(queue: QueueOverview, now: dt.datetime, paused: set[str]) -> Iterator[Finding]:
+def _queue(queue: QueueOverview, now: dt.datetime, holds: Holds) -> Iterator[Finding]:
     from taskyard.settings import get_settings
 
-    name = f"queue {queue.name}"
-    waits = now - queue.oldest_due_at if queue.oldest_due_at else dt.timedelta(0)
-    if queue.name in paused:
+    name, hold = f"queue {queue.name}", holds.queues.get(queue.name)
+    startable, is_stopped = holds.without_stopped(queue), hold is not None and hold.is_stopped
+    if hold is not None and hold.paused_at is not None:
         resume = f"When it may go on: taskyard queues resume {queue.name}"
-        yield warn(name, f"paused; {queue.due:,} due jobs wait", fix=resume)
+        yield warn(name, f"paused; {queue.due:,} due jobs wait", fix=resume, facts={"due": queue.due})
     elif queue.name in get_settings().handover:
         return
-    elif (queue.due or queue.queued) and not queue.slots:
-        says = f"{queue.due + queue.queued:,} jobs wait and no live worker consumes it"
+    elif (startable.due or queue.queued) and not queue.slots and not is_stopped:
+        says = f"{startable.due + queue.queued:,} jobs wait and no live worker consumes it"
         yield fail(name, says, fix=f"Start one: taskyard worker -Q {queue.name}")
-    elif queue.due and waits > _FEEDING_TAKES and not queries.has_feeder(queue.name, now):
+    elif not is_stopped and _waits(startable, now) > _FEEDING_TAKES and not has_feeder(queue.name, now):
         yield fail(
-            name, f"{queue.due:,} jobs are due, the oldest for {duration(waits)}, and no feeder acts for it",
+            name, f"{startable.due:,} jobs are due, the oldest for {duration(_waits(startable, now))}, and no feeder "
+            "acts for it",
             fix="Start one: taskyard scheduler (workers bring one unless TASKYARD['AGENTS'] is False).",
         )  # fmt: skip
-    elif queue.due and waits > _FEEDING_TAKES and queue.running + queue.queued < queue.slots:
+    elif hold is not None and hold.is_holding:
+        yield tenants.held_finding(hold, now)
+    else:
+        free = holds.without_held(queue)
+        yield from _too_slow(free, _waits(free, now))
+
+
+def _too_slow(queue: QueueOverview, waits: dt.timedelta) -> Iterator[Finding]:
+    name, says = f"queue {queue.name}", f"{queue.due:,} jobs"
+    if waits > _FEEDING_TAKES and queue.running + queue.queued < queue.slots:
         yield fail(
-            name, f"{queue.due:,} jobs are due, the oldest for {duration(waits)}, while slots are free",
+            name, f"{says} are due, the oldest for {duration(waits)}, while slots are free",
             fix="The feeder does not get through: look at the log of the workers and at the broker.",
         )  # fmt: skip
     elif waits > _LONG_WAIT:
-        says = f"{queue.due:,} jobs wait, the oldest for {duration(waits)}, and all {queue.slots} slots are busy"
+        says = f"{says} wait, the oldest for {duration(waits)}, and all {queue.slots} slots are busy"
         yield warn(name, says, fix=f"Add slots: taskyard worker -Q {queue.name} -c N, on this host or another")
+
+
+def _waits(queue: QueueOverview, now: dt.datetime) -> dt.timedelta:
+    return now - queue.oldest_due_at if queue.due and queue.oldest_due_at else dt.timedelta(0)
 
 
 def long_runners() -> Iterator[Finding]:

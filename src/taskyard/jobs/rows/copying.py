@@ -21,7 +21,7 @@ from taskyard.jobs.rows.newjob import NewJob
 from taskyard.jobs.rows.sql import TABLE, Sql
 
 #: In this order in each line; every other column is the same in all of them.
-_VARYING = ("id", "root", "kwargs", "available_at", "due", "unique_key", "unique_lock")
+_VARYING = ("id", "root", "kwargs", "available_at", "due", "unique_key", "unique_lock", "tenant")
 #: Rows sent at once.
 _PIECE = 250
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -35,6 +35,7 @@ class Copied(NamedTuple):
     available_at: dt.datetime
     unique_key: str | None
     unique_lock: str | None
+    tenant: str
 
 
 def can_copy(sql: Sql) -> bool:
@@ -89,12 +90,14 @@ class Copier:
 
     def _lines(self, rows: Sequence[Copied]) -> Iterator[str]:
         created, tail, moments = self.template.created_at, self._tail, _Moments()
-        for row_id, kwargs, available_at, key, lock in rows:
+        for row_id, kwargs, available_at, key, lock, tenant in rows:
             due = "t" if available_at <= created else "f"
             # JSON text holds no character that needs an escape, but the backslash of its own ones.
             payload = kwargs.replace("\\", "\\\\") if "\\" in kwargs else kwargs
             mine = f"\t{key.translate(_ESCAPES)}\t{lock}" if key is not None else "\t\\N\t\\N"
-            yield f"{row_id}\t{self._root or row_id}\t{payload}\t{moments[available_at]}\t{due}{mine}{tail}"
+            # Of what needs an escape, a tenant's name can hold the backslash alone.
+            owner = tenant.replace("\\", "\\\\") if "\\" in tenant else tenant
+            yield f"{row_id}\t{self._root or row_id}\t{payload}\t{moments[available_at]}\t{due}{mine}\t{owner}{tail}"
 
     def _without_held(self, rows: Sequence[Copied]) -> Sequence[Copied]:
         locks = [row.unique_lock for row in rows]
@@ -117,7 +120,7 @@ def as_new_job(template: NewJob, row: Copied) -> NewJob:
     row_id = uuid.UUID(row.id)
     return dataclasses.replace(
         template, id=row_id, root=template.root or row_id, kwargs=row.kwargs, available_at=row.available_at,
-        unique_key=row.unique_key, unique_lock=row.unique_lock,
+        unique_key=row.unique_key, unique_lock=row.unique_lock, tenant=row.tenant,
     )  # fmt: skip
 
 

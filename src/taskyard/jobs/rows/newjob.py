@@ -45,6 +45,7 @@ class NewJob:
     created_by: str = ""
     parent: uuid.UUID | None = None
     root: uuid.UUID | None = None
+    occurrence: int | None = None
     tags: str | None = None
     trace: str = ""
     state: str = State.PENDING
@@ -89,6 +90,17 @@ def refuse_odd_names(job: NewJob) -> None:
         value = getattr(job, name)
         if value and (len(value) > limit or not (value.isascii() or _is_unicode(value)) or "\0" in value):
             raise InvalidName(name, value, limit)
+
+
+def refuse_odd_tenant(name: str) -> None:
+    """The same for a tenant alone."""
+    if not is_tenant_name(name):
+        raise InvalidName("tenant", name, _NAMES["tenant"])
+
+
+def is_tenant_name(name: str) -> bool:
+    """Whether a row can be of this tenant, or of none."""
+    return len(name) <= _NAMES["tenant"] and name.isprintable()
 
 
 def refuse_odd_key(key: str) -> None:

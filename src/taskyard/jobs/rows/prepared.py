@@ -22,6 +22,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from taskyard.settings import get_settings
+from taskyard.tenancy.schema_switch import steer
 
 try:
     import psycopg
@@ -87,7 +88,7 @@ def run(connection: BaseDatabaseWrapper, statement: str, *, params: Sequence[Any
     """
     if psycopg is None or connection.vendor != "postgresql" or not get_settings().prepared_statements:
         return None
-    if connection.execute_wrappers or connection.queries_logged or connection.needs_rollback or _is_in_event_loop():
+    if _is_watched(connection) or connection.needs_rollback or _is_in_event_loop():
         return None
     connection.validate_thread_sharing()
     if connection.connection is None:
@@ -105,6 +106,11 @@ def run(connection: BaseDatabaseWrapper, statement: str, *, params: Sequence[Any
         return None
     with connection.wrap_database_errors:
         return _run(raw, session, statement, values)
+
+
+def _is_watched(connection: BaseDatabaseWrapper) -> bool:
+    # Our own wrapper sees to the schema, and the job table is the same one in each.
+    return connection.queries_logged or any(wrapper is not steer for wrapper in connection.execute_wrappers)
 
 
 def _is_in_event_loop() -> bool:

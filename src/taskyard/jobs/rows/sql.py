@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connections, transaction
@@ -16,10 +16,24 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from taskyard.jobs.rows import prepared
 
 TABLE = "taskyard_job"
+#: Takes a queued job back into the table: what it was before it was fed.
+PUT_BACK = "state = CASE WHEN attempt = 0 THEN 'pending' ELSE 'retrying' END, publishes = 0"
 
 #: Makes the commit of this one statement asynchronous on PostgreSQL without touching the session. Losing it in a
 #: database crash only means that the job runs again (P4).
 _WEAK = " AND set_config('synchronous_commit', 'off', true) IS NOT NULL"
+
+
+#: Most parts of one UNION.
+_UNION_PARTS = 50
+
+
+class Wish(NamedTuple):
+    """So many rows of a tenant, of those that are not before a time."""
+
+    tenant: str
+    most: int
+    since: dt.datetime | None = None
 
 
 class Sql:
@@ -94,6 +108,56 @@ class Sql:
         # = ANY(ARRAY(...)) runs the inner query once; IN (...) may run it again for each row and overshoot the limit.
         inner = f"= ANY(ARRAY({pick} FOR UPDATE SKIP LOCKED))" if self.vendor == "postgresql" else f"IN ({pick})"
         return self._all(f"UPDATE {TABLE} SET {assign} WHERE id {inner} RETURNING {returning}", params)
+
+    def take_each(
+        self, assign: str, where: str, params: Sequence[Any], *, wishes: Sequence[Wish], returning: str
+    ) -> list[tuple[Any, ...]]:
+        """:meth:`take` for several tenants at once: the first of each, in the order of their time."""
+        if self.vendor == "postgresql":
+            return self.all(self._lateral(assign, where, returning), self._lateral_params(assign, params, wishes))
+        rows: list[tuple[Any, ...]] = []
+        assigned = assign.count("%s")
+        for start in range(0, len(wishes), _UNION_PARTS):
+            picks, values = [], []
+            for number, wish in enumerate(wishes[start : start + _UNION_PARTS]):
+                since = "" if wish.since is None else " AND available_at >= %s"
+                picks.append(
+                    f"SELECT id FROM (SELECT id FROM {TABLE} WHERE {where} AND tenant = %s{since}"
+                    f" ORDER BY available_at, id LIMIT {wish.most}) AS part{number}"
+                )
+                values += [*params[assigned:], wish.tenant]
+                values += [] if wish.since is None else [self.time(wish.since)]
+            rows += self._take_of(assign, " UNION ALL ".join(picks), [*params[:assigned], *values], returning=returning)
+        return rows
+
+    def _lateral(self, assign: str, where: str, returning: str) -> str:
+        return (
+            f"UPDATE {TABLE} SET {assign} WHERE id = ANY(ARRAY("
+            "SELECT first.id FROM unnest(%s::text[], %s::timestamptz[], %s::int[]) AS wish(tenant, since, most)"
+            f" CROSS JOIN LATERAL (SELECT id FROM {TABLE} WHERE {where} AND tenant = wish.tenant"
+            " AND available_at >= wish.since ORDER BY available_at, id LIMIT wish.most FOR UPDATE SKIP LOCKED"
+            f") AS first)) RETURNING {returning}"
+        )
+
+    def _lateral_params(self, assign: str, params: Sequence[Any], wishes: Sequence[Wish]) -> list[Any]:
+        assigned = assign.count("%s")
+        columns = [
+            [wish.tenant for wish in wishes],
+            [wish.since.isoformat() if wish.since else "-infinity" for wish in wishes],
+            [str(wish.most) for wish in wishes],
+        ]
+        return [*params[:assigned], *columns, *params[assigned:]]
+
+    def _take_of(self, assign: str, pick: str, params: Sequence[Any], *, returning: str) -> list[tuple[Any, ...]]:
+        if self.vendor == "sqlite":
+            return self._all(f"UPDATE {TABLE} SET {assign} WHERE id IN ({pick}) RETURNING {returning}", params)
+        # MariaDB locks no parts of a union: what somebody took meanwhile does not match any more.
+        assigned = assign.count("%s")
+        ids = [row[0] for row in self._all(pick, params[assigned:])]
+        if not ids:
+            return []
+        found = f"lane = 1 AND id IN ({', '.join(['%s'] * len(ids))})"
+        return self._take_by_lock(assign, found, [*params[:assigned], *ids], "", returning)
 
     def _take_by_lock(
         self, assign: str, where: str, params: Sequence[Any], tail: str, returning: str

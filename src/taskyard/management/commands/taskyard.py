@@ -22,9 +22,11 @@ class Command(BaseCommand):
         django_options = CommandParser(add_help=False, allow_abbrev=False)
         django_options.add_argument("--settings")
         django_options.add_argument("--pythonpath")
-        known, rest = django_options.parse_known_args(argv[2:])
+        # Behind "--" stands a command with options of its own.
+        own, words = cli.split_at_dashes(argv[2:])
+        known, rest = django_options.parse_known_args(own)
         handle_default_options(known)
-        sys.exit(cli.run(rest, prog=f"{argv[0]} {argv[1]}", has_project=True))
+        sys.exit(cli.run([*rest, *(["--", *words] if words else [])], prog=f"{argv[0]} {argv[1]}", has_project=True))
 
     def print_help(self, prog_name: str, subcommand: str) -> None:
         cli.build_parser(f"{prog_name} {subcommand}").print_help()
