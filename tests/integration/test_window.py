@@ -10,6 +10,7 @@ import redis
 
 from taskyard.celery.messages import MARK
 from taskyard.celery.worker.window import carry
+from taskyard.testing.proxy import Proxy
 from tests.servers import wait_until
 
 
@@ -57,3 +58,23 @@ def test_a_message_that_comes_when_the_room_is_gone_goes_back_instead_of_lying_i
     came.pop().ack()
     wait_until(lambda: _turn(connection) or came, 10, "it comes once there is room")
     assert [message.headers["id"] for message in came] == ["second"]
+
+
+def test_the_kernel_keeps_the_time_of_a_silent_connection(redis_url: str) -> None:
+    options = {"socket_timeout": 0.2, "socket_connect_timeout": 5}
+    with Proxy(redis_url) as proxy, kombu.Connection(proxy.url, transport_options=options) as connection:
+        carry(connection.transport)
+        link = connection.channel()._create_client(asynchronous=True).connection_pool.get_connection()
+        for _ in range(2):
+            link.connect()
+            link.send_command("PING")
+            assert link.read_response() == b"PONG"
+            # No time-out of Python's: that would ask the kernel before each read.
+            assert link._sock.gettimeout() is None
+
+            # Nothing comes through what is open now: it is given up, and the next has the same time.
+            assert proxy.half_open() > 0
+            link.send_command("PING")
+            with pytest.raises(connection.connection_errors):
+                link.read_response()
+        link.disconnect()

@@ -19,6 +19,7 @@ from kombu.utils.json import dumps, loads
 
 from taskyard.celery.messages import MARK
 from taskyard.celery.worker.quarantine import KEPT_BYTES, record
+from taskyard.celery.worker.sockets import timed_by_kernel
 
 
 def carry(transport: Any) -> None:
@@ -108,7 +109,8 @@ class _Taking:
             # A late acknowledgement, or the second half of a close. kombu's own code fails with an AttributeError,
             # which no caller takes for a lost connection: the worker would end.
             raise ConnectionResetError("the connection of this channel is closed")
-        return super()._connparams(*args, **options)  # type: ignore[misc]
+        params = super()._connparams(*args, **options)  # type: ignore[misc]
+        return {**params, "connection_class": timed_by_kernel(params["connection_class"])}
 
     def _brpop_read(self, **options: Any) -> bool:
         try:
