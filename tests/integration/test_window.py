@@ -1,4 +1,4 @@
-"""A Redis channel that carries the window, without a worker around it."""
+"""The connections that carry the window, without a worker around them."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from taskyard.celery.messages import MARK
+from taskyard.celery.worker.sockets import read_ahead
 from taskyard.celery.worker.window import carry
 from taskyard.testing.proxy import Proxy
 from tests.servers import wait_until
@@ -78,3 +79,32 @@ def test_the_kernel_keeps_the_time_of_a_silent_connection(redis_url: str) -> Non
             with pytest.raises(connection.connection_errors):
                 link.read_response()
         link.disconnect()
+
+
+def test_what_rabbitmq_has_sent_is_read_at_once(amqp_url: str) -> None:
+    sizes = [0, 1, 50, 9_000, 200_000, *[10] * 40]
+    with kombu.Connection(amqp_url) as connection:
+        transport, reads = connection.transport, []
+        connect = transport.establish_connection
+
+        def counted() -> Any:
+            made = connect()
+            receive = made.transport._quick_recv
+            made.transport._quick_recv = lambda count: reads.append(count) or receive(count)
+            return made
+
+        transport.establish_connection = counted
+        read_ahead(transport)
+        queue, came = kombu.Queue("ahead", routing_key="ahead")(connection.channel()), []
+        queue.declare()
+        producer = connection.Producer()
+        for number, size in enumerate(sizes):
+            producer.publish({"number": number, "text": "x" * size}, routing_key="ahead", serializer="json")
+        with kombu.Consumer(connection.channel(), [queue], callbacks=[lambda body, _: came.append(body)], no_ack=True):
+            reads.clear()
+            while len(came) < len(sizes):
+                connection.drain_events(timeout=10)
+        queue.delete()
+    assert [(body["number"], len(body["text"])) for body in came] == list(enumerate(sizes))
+    # A message is three frames of three pieces each, and each large one comes in pieces anyway.
+    assert len(reads) < 9 * len(sizes) / 2
