@@ -61,6 +61,19 @@ def test_a_message_that_comes_when_the_room_is_gone_goes_back_instead_of_lying_i
     assert [message.headers["id"] for message in came] == ["second"]
 
 
+def test_one_client_answers_for_all_messages_until_the_connection_is_another(redis_url: str) -> None:
+    with kombu.Connection(redis_url) as connection:
+        carry(connection.transport)
+        channel = connection.channel()
+        with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
+            assert first is second
+            assert first is not channel.client
+        channel._disconnect_pools()
+        with channel.conn_or_acquire() as third:
+            assert third is not first
+            assert third.ping()
+
+
 def test_the_kernel_keeps_the_time_of_a_silent_connection(redis_url: str) -> None:
     options = {"socket_timeout": 0.2, "socket_connect_timeout": 5}
     with Proxy(redis_url) as proxy, kombu.Connection(proxy.url, transport_options=options) as connection:
@@ -84,17 +97,11 @@ def test_the_kernel_keeps_the_time_of_a_silent_connection(redis_url: str) -> Non
 def test_what_rabbitmq_has_sent_is_read_at_once(amqp_url: str) -> None:
     sizes = [0, 1, 50, 9_000, 200_000, *[10] * 40]
     with kombu.Connection(amqp_url) as connection:
-        transport, reads = connection.transport, []
-        connect = transport.establish_connection
-
-        def counted() -> Any:
-            made = connect()
-            receive = made.transport._quick_recv
-            made.transport._quick_recv = lambda count: reads.append(count) or receive(count)
-            return made
-
-        transport.establish_connection = counted
-        read_ahead(transport)
+        connection.connect()
+        link, reads = connection.connection.transport, []
+        receive = link._quick_recv
+        link._quick_recv = lambda count: reads.append(count) or receive(count)
+        read_ahead(connection)
         queue, came = kombu.Queue("ahead", routing_key="ahead")(connection.channel()), []
         queue.declare()
         producer = connection.Producer()

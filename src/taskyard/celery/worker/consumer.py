@@ -50,7 +50,7 @@ class Consumer(celery_consumer.Consumer):
     def connection_for_read(self, *args: Any, **kwargs: Any) -> Any:
         """Celery's connection, which survives what it cannot read and takes at once what is there."""
         connection = super().connection_for_read(*args, **kwargs)
-        read_ahead(connection.transport)
+        read_ahead(connection)
         guard(connection.transport, errors_of_connection(*self.connection_errors, *self.channel_errors))
         return connection
 

@@ -17,20 +17,11 @@ from typing import Any
 AHEAD_BYTES = 8192
 
 
-def read_ahead(transport: Any) -> None:
-    """Have the connections that a kombu transport makes to RabbitMQ read what there is; others stay as they are."""
-    if transport.driver_type != "amqp":
-        return
-    connect = transport.establish_connection
-
-    def establish_connection() -> Any:
-        connection = connect()
-        link = connection.transport
-        if hasattr(link, "_quick_recv"):
-            link._quick_recv = _at_least(AHEAD_BYTES, link._quick_recv)
-        return connection
-
-    transport.establish_connection = establish_connection
+def read_ahead(connection: Any) -> None:
+    """Have a connection of kombu's, if it is one to RabbitMQ, read what there is; others stay as they are."""
+    if connection.transport.driver_type == "amqp":
+        link = connection.connection.transport
+        link._quick_recv = _at_least(AHEAD_BYTES, link._quick_recv)
 
 
 def _at_least(least: int, receive: Any) -> Any:

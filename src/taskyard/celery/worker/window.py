@@ -101,8 +101,19 @@ class _Taking:
     connection: Any
     connection_errors: Any
     conn_or_acquire: Any
+    pool: Any
     qos: Any
     sep: str
+    _shared: Any = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        # kombu makes one for each acknowledgement, with a copy of the table of all replies. It holds nothing of its
+        # own: connections are the pool's, and that is another one after a reconnect.
+        if asynchronous:
+            return super()._create_client(asynchronous)  # type: ignore[misc]
+        if self._shared is None or self._shared.connection_pool is not self.pool:
+            self._shared = super()._create_client()  # type: ignore[misc]
+        return self._shared
 
     def _connparams(self, *args: Any, **options: Any) -> Any:
         if getattr(self.connection, "client", None) is None:
