@@ -256,8 +256,12 @@ class Lanes:
 
 
 def environment(database: str | None = None) -> dict[str, str]:
-    """The servers that were found, and no name of a run: each makes one for itself, and a database of that name."""
-    kept = {name: value for name, value in os.environ.items() if name != "TASKYARD_TEST_RUN"}
+    """The servers that were found, and no name of a run: each makes one for itself, and a database of that name.
+
+    Bytecode is written whatever the shell says: hundreds of processes would compile every module anew.
+    """
+    unwanted = ("TASKYARD_TEST_RUN", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     return {**kept, **servers.environment(), **({"TASKYARD_TEST_DB": database} if database else {})}
 
 
