@@ -49,12 +49,18 @@ HEARTBEAT_SECONDS = 30
 #: The tier that runs once per database, and the databases in the order of their importance.
 PER_DATABASE = "integration"
 DATABASES = ("postgres", "sqlite", "mysql")
+#: Servers that this command starts for itself where it can: they wait for no disk.
+OWN_SERVERS = ("postgres", "mysql")
 #: The tier that runs once per kind of tenancy, and the database of each.
 PER_TENANCY = "tenancy"
 TENANCIES = {"rows": "postgres", "schemas": "postgres", "databases": "sqlite"}
-#: Interpreter -> Django. The pair that the main environment already is does not run twice.
-MATRIX = {"3.11": "5.2", "3.12": "6.1", "3.13": "6.1"}
-MATRIX_RUNS = (("unit", "sqlite"), ("integration", "sqlite"), ("integration", "postgres"))
+#: Interpreter -> Django, and the databases of the integration tests. The pair that the main environment already is does
+#: not run twice. Between the oldest pair and the newest one, only how the two of them meet is new: no server sees that.
+MATRIX = {
+    "3.11": ("5.2", ("sqlite", "postgres")),
+    "3.12": ("6.1", ("sqlite",)),
+    "3.13": ("6.1", ("sqlite", "postgres")),
+}
 
 #: An environment of the matrix, made or renewed: interpreter, folder, the Django it is for.
 INSTALL = """
@@ -256,8 +262,12 @@ class Lanes:
 
 
 def environment(database: str | None = None) -> dict[str, str]:
-    """The servers that were found, and no name of a run: each makes one for itself, and a database of that name."""
-    kept = {name: value for name, value in os.environ.items() if name != "TASKYARD_TEST_RUN"}
+    """The servers that were found, and no name of a run: each makes one for itself, and a database of that name.
+
+    Bytecode is written whatever the shell says: hundreds of processes would compile every module anew.
+    """
+    unwanted = ("TASKYARD_TEST_RUN", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     return {**kept, **servers.environment(), **({"TASKYARD_TEST_DB": database} if database else {})}
 
 
@@ -302,7 +312,7 @@ def matrix(report: Report, lanes: Lanes) -> None:
     import django
 
     here = (f"{sys.version_info.major}.{sys.version_info.minor}", ".".join(map(str, django.VERSION[:2])))
-    for python_version, django_version in MATRIX.items():
+    for python_version, (django_version, databases) in MATRIX.items():
         cell = f"Python {python_version}, Django {django_version}"
         if (python_version, django_version) == here:
             report.say(f"  {cell:<48} is the main environment")
@@ -314,11 +324,9 @@ def matrix(report: Report, lanes: Lanes) -> None:
             report.skip(cell, f"no Python {python_version} on this machine")
             continue
         folder = ROOT / f".venv-py{python_version.replace('.', '')}-django{django_version.replace('.', '')}"
-        runs = [
-            run
-            for tier, database in MATRIX_RUNS
-            for run in pytest_runs(report, tier, (database,), str(folder / "bin" / "python"), cell)
-        ]
+        python = str(folder / "bin" / "python")
+        runs = pytest_runs(report, "unit", ("sqlite",), python, cell)
+        runs += pytest_runs(report, PER_DATABASE, databases, python, cell)
         stamp = folder / ".test"
         if stamp.exists() and stamp.stat().st_mtime > (ROOT / "pyproject.toml").stat().st_mtime:
             lanes.add(runs)
@@ -338,6 +346,8 @@ def main() -> int:
     report = Report()
     started = time.monotonic()
     try:
+        for kind in OWN_SERVERS:
+            servers.start_own(kind)
         for kind in servers.KINDS:
             report.say(f"  server {kind:<41} {servers.describe(kind)}")
             if servers.url(kind) is None and servers.required():

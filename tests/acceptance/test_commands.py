@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import taskyard
+from tests import nursery
 from tests.servers.process import free_port, wait_until
 
 SETTINGS = """
@@ -82,10 +83,7 @@ class Shop:
         return {**kept, "PYTHONPATH": str(Path(taskyard.__file__).parent.parent), **self.settings}
 
     def run(self, *words: str, program: tuple[str, ...] = ("-m", "taskyard")) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, *program, *words]
-        return subprocess.run(
-            command, cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=60, check=False
-        )
+        return nursery.run([*program, *words], cwd=self.folder, env=self.environment(), timeout=60)
 
     def json(self, *words: str) -> Any:
         done = self.run(*words, "--json")
@@ -119,13 +117,10 @@ class Shop:
             connection.commit()
 
     @contextmanager
-    def running(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+    def running(self, *words: str) -> Iterator[Any]:
         """A process that runs meanwhile, its output in ``<first word>.log``; killed with its group at the end."""
         with (self.folder / f"{words[0]}.log").open("w") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "taskyard", *words], cwd=self.folder, env=self.environment(),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-            )  # fmt: skip
+            process = nursery.start(["-m", "taskyard", *words], cwd=self.folder, env=self.environment(), stdout=log)
         try:
             yield process
         finally:
