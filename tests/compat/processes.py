@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests import servers
+from tests import nursery, servers
 from tests.servers import wait_until
 from tests.workers import WorkerProcess
 
@@ -44,12 +44,11 @@ def run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
 def worker(folder: Path, environment: dict[str, str], app: str, *arguments: str) -> Iterator[WorkerProcess]:
     name = f"{app.partition(':')[0]}-{folder.name}"
     log = folder / f"{name}.log"
-    command = ["celery", "-A", app, "worker", "-l", "info", "-c", "2", *arguments]
+    words = ["-m", "celery", "-A", app, "worker", "-l", "info", "-c", "2", *arguments]
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command, "--without-mingle", "-n", f"{name}@%h"],
-            cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+        process = nursery.start(
+            [*words, "--without-mingle", "-n", f"{name}@%h"], env=environment, cwd=folder, stdout=out
+        )
     started = WorkerProcess(process, log)
     try:
         wait_until(lambda: " ready." in started.output() or process.poll() is not None, 40, "the worker is ready")
