@@ -212,6 +212,14 @@ class CannotSay(TaskyardError):
         super().__init__(f"The target {target!r} cannot say it: {reason}.")
 
 
+class DamagedTarget(TaskyardError):
+    """What a target holds cannot be read, so that nothing of it may be written."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        self.where, self.reason = where, reason
+        super().__init__(f"{where} is left as it is: {reason}.")
+
+
 class InvalidRecurrence(TaskyardError, ValueError):
     """A recurrence, a bound or a calendar that cannot work, or stored data that is none."""
 
