@@ -14,7 +14,7 @@ from taskyard.tasks.task import task
 _RETRY = RetryPolicy(max_retries=5, backoff=dt.timedelta(seconds=5), backoff_max=dt.timedelta(minutes=1))
 
 
-@task(name=CALL, tenant_scope="public", retry=_RETRY)
+@task(name=CALL, retry=_RETRY)
 def call_schedule(name: str) -> dict[str, int]:
     """Decide what is due of a schedule of the code; how many due times were decided. May run twice."""
     return {"decided": len(trigger(name, now=timezone.now()))}

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any, ClassVar
 
 from django.apps import apps
@@ -97,13 +98,18 @@ class Beat(Target):
 
 
 def _rows() -> Any:
-    return apps.get_model("django_celery_beat", "PeriodicTask").objects.all()
+    return _models().PeriodicTask.objects.all()
+
+
+def _models() -> Any:
+    # Late, and by name: the package is no dependency of ours, it would hold Django back.
+    return import_module("django_celery_beat.models")
 
 
 def _crontab(fields: Mapping[str, Any]) -> Any:
     """The row of that crontab; the table has no constraint, so there may be several."""
     said = dict(zip(_FIELDS, fields["schedule"].split(), strict=True))
-    table = apps.get_model("django_celery_beat", "CrontabSchedule").objects
+    table = _models().CrontabSchedule.objects
     wanted = {**said, "timezone": fields["timezone"]}
     return table.filter(**wanted).first() or table.create(**wanted)
 
