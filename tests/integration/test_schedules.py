@@ -1,15 +1,17 @@
 """Definitions, and schedulers one turn at a time: their clocks are arguments."""
 
 import datetime as dt
+import tracemalloc
 from collections import Counter
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import override_settings
 
 from taskyard import task
 from taskyard.entrypoint.diagnosis import schedules as diagnosis
-from taskyard.errors import InvalidSchedule
+from taskyard.errors import InvalidSchedule, TenantNotReady
 from taskyard.execution.outcome import Failed, Succeeded, Trouble
 from taskyard.execution.pruner import Pruner
 from taskyard.execution.settle import settle
@@ -314,6 +316,76 @@ def test_a_schedule_for_several_tenants_is_one_decision_and_a_job_for_each() -> 
     decide_due(NOW + 2 * MINUTE)
     last = Occurrence.objects.filter(schedule=row, tenant="").latest("due_at")
     assert (last.jobs, last.reason) == (1, "left out because an earlier job has not ended: 1")
+
+
+def listing(*tenants: Any) -> Any:
+    """The project's ``TENANTS``: names, and errors for those that are not ready."""
+    return override_settings(
+        TASKYARD={"TENANCY": "rows", "TENANTS": lambda name=None: iter(tenants) if name is None else name}
+    )
+
+
+def test_ten_thousand_tenants_are_one_occurrence_and_those_that_cannot_run_have_decisions_of_their_own() -> None:
+    count = 10_000 if connection.vendor == "postgresql" else 500
+    TenantSetting.objects.pause(["t7"], NOW, reason="moving house")
+    row = define(tenants="each", spread=10 * MINUTE)
+    names = [f"t{n}" for n in range(count - 1)]
+    with listing(*names, TenantNotReady("limbo", "its schema is being made")):
+        assert decide_due(NOW + MINUTE) == 1
+    whole = Occurrence.objects.get(schedule=row, tenant="")
+    assert (whole.decision, whole.jobs, whole.reason) == ("fired", count - 2, "")
+    held = Occurrence.objects.exclude(tenant="").order_by("tenant")
+    assert [(o.tenant, o.decision, o.reason, o.due_at) for o in held] == [
+        ("limbo", "suppressed", "tenant not ready: its schema is being made", NOW + MINUTE),
+        ("t7", "suppressed", "tenant paused: moving house", NOW + MINUTE),
+    ]
+    jobs = dict(Job.objects.values_list("tenant", "available_at"))
+    assert set(jobs) == {*names} - {"t7"}
+    starts = Counter((at - NOW - MINUTE) // MINUTE for at in jobs.values())
+    assert sorted(starts) == list(range(10))
+    assert max(starts.values()) <= 1.2 * count / 10
+    assert set(Job.objects.values_list("occurrence", flat=True)) == {whole.pk}
+
+
+def test_memory_does_not_grow_with_the_tenants_that_cannot_run() -> None:
+    def peak(count: int) -> int:
+        define(name=f"of {count}", tenants="each", recurrence=At(NOW + MINUTE))
+        with listing(*(TenantNotReady(f"t{n}", "no") for n in range(count))):
+            tracemalloc.start()
+            assert decide_due(NOW + MINUTE) == 1
+            _, most = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        assert Occurrence.objects.filter(decision="suppressed", schedule__name=f"of {count}").count() == count
+        return most
+
+    peak(10)
+    assert peak(2_500) < 1.5 * peak(1_000)
+
+
+def test_a_listing_that_breaks_off_is_an_error_of_that_due_time_and_undoes_its_jobs() -> None:
+    def tenants() -> Any:
+        yield "acme"
+        yield TenantNotReady("limbo")
+        raise KeyError("accounts")
+
+    row, other = define(tenants="each"), define(name="other")
+    with override_settings(TASKYARD={"TENANCY": "rows", "TENANTS": tenants}):
+        assert decide_due(NOW + MINUTE) == 2
+    [occurrence] = Occurrence.objects.filter(schedule=row)
+    assert (occurrence.decision, occurrence.jobs, occurrence.reason) == ("errored", 0, "KeyError: 'accounts'")
+    assert [job.occurrence for job in Job.objects.all()] == [Occurrence.objects.get(schedule=other).pk]
+    with listing("acme"):
+        decide_due(NOW + 2 * MINUTE)
+    assert decisions(row) == [(MINUTE, "errored"), (2 * MINUTE, "fired")]
+
+
+def test_each_tenant_needs_tenancy_and_a_tenants_own_schedule_runs_for_itself() -> None:
+    row = define(tenants="each")
+    decide_due(NOW + MINUTE)
+    row.refresh_from_db()
+    assert "TENANCY is not set" in row.error
+    with pytest.raises(InvalidSchedule, match="runs for that alone"):
+        define(tenant="acme", tenants=["globex"])
 
 
 # -- downtime ----------------------------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ def define(
     enabled, origin = said.pop("enabled", None), said.pop("origin", "api")
     owner = tenant_of_caller() if tenant is None else name_of(tenant)
     _refuse_odd_names(name, owner)
+    if owner and said.get("tenants") is not None:
+        raise InvalidSchedule(name, [f"it is of tenant {owner!r} and runs for that alone: leave tenants out."])
     said["subject"] = ("", "") if subject is None else (subject._meta.label_lower, str(subject.pk))
     wanted = checked(name, {**said, "task": task if isinstance(task, str) else task.name, "recurrence": recurrence})
     with transaction.atomic(using=control_alias()):

@@ -180,7 +180,8 @@ class Occurrence(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     schedule = models.ForeignKey(Schedule, models.CASCADE, related_name="occurrences")
-    #: The schedule's tenant; where it runs for each of several, that of a due time that does not run for it.
+    #: The schedule's own tenant, if it has one. Of a schedule for several tenants the due time itself has the empty
+    #: name, and each tenant that gets no job of it has one more row.
     tenant = models.CharField(max_length=63, default="")
     #: The instant it was due, before jitter.
     due_at = models.DateTimeField()

@@ -238,8 +238,14 @@ def _park(row: Schedule, error: Exception, *, due_at: dt.datetime, now: dt.datet
     text = str(error) if isinstance(error, TaskyardError) else f"{type(error).__name__}: {error}"
     logger.error("Schedule %r is parked: %s", str(row), text)
     Schedule.objects.filter(pk=row.pk).update(next_at=None, error=text[:_LONGEST_ERROR], updated_at=now)
-    said = {"effective_at": due_at, "decided_at": now, "decision": Decision.ERRORED.value, "reason": text[:500]}
-    Occurrence.objects.get_or_create(schedule=row, due_at=due_at, tenant="", defaults={**said, "version": row.version})
+    said: dict[str, Any] = {
+        "effective_at": due_at,
+        "decided_at": now,
+        "decision": Decision.ERRORED.value,
+        "reason": text[:500],
+    }
+    said["version"] = row.version
+    Occurrence.objects.get_or_create(schedule=row, due_at=due_at, tenant=row.tenant, defaults=said)
 
 
 def _drop_decided(plans: list[_Plan]) -> None:
