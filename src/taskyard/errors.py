@@ -186,6 +186,15 @@ class InvalidSchedule(TaskyardError):
         super().__init__(f"Schedule {name!r} cannot be used:\n" + "\n".join(f"  - {p}" for p in problems))
 
 
+class UnknownSchedule(TaskyardError):
+    """A schedule of that name that this tenant does not have."""
+
+    def __init__(self, name: str, tenant: str = "") -> None:
+        self.name, self.tenant = name, tenant
+        whose = f"Tenant {tenant!r} has" if tenant else "There is"
+        super().__init__(f"{whose} no schedule {name!r}: taskyard schedules list shows them.")
+
+
 class InvalidRecurrence(TaskyardError, ValueError):
     """A recurrence, a bound or a calendar that cannot work, or stored data that is none."""
 

@@ -46,8 +46,9 @@ class Firing:
 def plan(row: Schedule, definition: Definition, *, verdict: Verdict, offset: dt.timedelta, now: dt.datetime) -> Firing:
     """The rows of a verdict, not written yet; raises for a job that cannot be made."""
     occurrence = Occurrence(
-        schedule=row, tenant=row.tenant, due_at=verdict.due.at - offset, effective_at=verdict.due.at, mark=verdict.due.mark,
-        decided_at=now, decision=verdict.decision.value, reason=verdict.reason, version=row.version,
+        schedule=row, tenant=row.tenant, due_at=verdict.due.at - offset, effective_at=verdict.due.at,
+        mark=verdict.due.mark, decided_at=now, decision=verdict.decision.value, reason=verdict.reason,
+        version=row.version,
     )  # fmt: skip
     if verdict.decision != Decision.FIRED:
         return Firing(occurrence, definition)
@@ -148,6 +149,9 @@ class _Sieve:
 
     def __init__(self, occurrence: Occurrence) -> None:
         self.occurrence = occurrence
+        own = Occurrence.objects.filter(schedule=occurrence.schedule_id, due_at=occurrence.due_at)
+        #: Who had a job of this due time alone, by a back-fill.
+        self._done = set(own.filter(decision=Decision.FIRED.value).exclude(tenant="").values_list("tenant", flat=True))
         self._paused = dict(TenantSetting.objects.paused().values_list("pk", "reason"))
         self._held: list[Occurrence] = []
 
@@ -157,7 +161,7 @@ class _Sieve:
             # A name that no row can have is passed on: it is refused, and counted, where jobs are made.
             if reason and name and is_tenant_name(name):
                 self._hold(name, reason)
-            else:
+            elif name not in self._done:
                 yield name
         self._write()
 

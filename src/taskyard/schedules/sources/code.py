@@ -13,7 +13,7 @@ from django.utils.module_loading import autodiscover_modules
 
 from taskyard.enqueue import control_alias
 from taskyard.errors import InvalidSchedule
-from taskyard.schedules.define import write
+from taskyard.schedules.changes import write
 from taskyard.schedules.definition import Definition, checked
 from taskyard.schedules.models import Schedule, ScheduleVersion
 from taskyard.schedules.recurrence import Recurrence
