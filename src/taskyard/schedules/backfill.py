@@ -1,8 +1,8 @@
 """Due times of the past that are run after all: each once, a few at a time, by the definition that was valid then.
 
 A back-fill is a row that says how far it has come. Any scheduler takes it a step further, with the schedule's row
-locked as when due times are decided, and the decisions, their jobs and the new place are one transaction: so a scheduler
-that is killed leaves it where it was, and no due time is run twice.
+locked as when due times are decided, and the decisions, their jobs and the new place are one transaction: so a
+scheduler that is killed leaves it where it was, and no due time is run twice.
 """
 
 from __future__ import annotations
@@ -263,22 +263,19 @@ def _feed(row: Backfill, schedule: Schedule, now: dt.datetime) -> int:
 
 def _run(row: Backfill, piece: _Piece, now: dt.datetime, *, due: Due, before: Occurrence | None) -> bool:
     """Write one decision and its jobs; False, and nothing written, if a job with the task's own key is in the way."""
-    definition = dataclasses.replace(
-        piece.definition, overlap=Overlap.ALLOW, tenants=None if row.tenant else piece.definition.tenants
-    )
+    definition = dataclasses.replace(piece.definition, overlap=Overlap.ALLOW)
     words = f"back-filled; was {before.decision}: {before.reason}".rstrip(": ") if before else "back-filled"
     verdict = Verdict(due, Decision.FIRED, words[:500])
     fire = firing.plan(piece.schedule, definition, verdict=verdict, offset=dt.timedelta(0), now=now)
     occurrence = fire.occurrence
     occurrence.effective_at, occurrence.actor = now, row.created_by
-    savepoint = transaction.savepoint(using=control_alias())
-    if before is not None:
-        before.delete(using=control_alias())
-    firing.write([fire], now)
-    if occurrence.decision == Decision.SKIPPED.value:
-        transaction.savepoint_rollback(savepoint, using=control_alias())
-        return False
-    transaction.savepoint_commit(savepoint, using=control_alias())
+    with transaction.atomic(using=control_alias()):
+        if before is not None:
+            before.delete(using=control_alias())
+        firing.write([fire], now)
+        if occurrence.decision == Decision.SKIPPED.value:
+            transaction.set_rollback(True, using=control_alias())
+            return False
     row.fired += occurrence.decision == Decision.FIRED.value
     row.jobs += 1 if occurrence.job else occurrence.jobs
     row.waits_for = occurrence.pk if piece.definition.overlap != Overlap.ALLOW else None

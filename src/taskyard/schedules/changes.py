@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 CHANGED = "taskyard_schedules"
 #: The kind of its messages, and the door they are handed in at.
 KIND = "schedule"
+#: Why users may not have a name.
+TAKEN = "somebody else made the schedule of that name; choose another."
 #: How often a name or a place may be snatched away by a transaction that has just committed.
 _ATTEMPTS = 10
 
@@ -112,7 +114,7 @@ def _define(row: Schedule | None, change: Change) -> Schedule:
     if row is None:
         row = _new_row(change, enabled=enabled is not False)
     elif origin == USER and row.origin != USER:
-        raise InvalidSchedule(change.name, ["somebody else made the schedule of that name; choose another."])
+        raise InvalidSchedule(change.name, [TAKEN])
     elif _says(row, wanted) and enabled in (None, row.enabled):
         return row
     else:

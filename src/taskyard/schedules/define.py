@@ -12,9 +12,10 @@ from django.utils import timezone
 from taskyard.enqueue.owner import tenant_of_caller
 from taskyard.errors import InvalidName, InvalidSchedule, TaskyardError
 from taskyard.jobs.rows.newjob import is_tenant_name
+from taskyard.schedules import limits
 from taskyard.schedules.changes import CHANGED, Change, aim, submit, write
 from taskyard.schedules.definition import Definition, checked
-from taskyard.schedules.models import Schedule
+from taskyard.schedules.models import USER, Schedule
 from taskyard.schedules.recurrence import MOST, Due, Recurrence
 from taskyard.tasks.task import Task
 from taskyard.tenancy.directory import name_of
@@ -104,12 +105,15 @@ def resume(row: Schedule, *, by: Any = "") -> None:
 
 def set_enabled(row: Schedule, is_enabled: bool, *, by: Any = "") -> None:
     """See :meth:`Schedule.enable` and :meth:`Schedule.disable`."""
+    if is_enabled and row.origin == USER:
+        # Also said to whoever asks by an outbox, and waits for no answer.
+        limits.refuse(row.name, row.tenant, wanted=Definition.of(row))
     _do("enable" if is_enabled else "disable", row, timezone.now(), by=by)
 
 
-def remove(name: str, *, tenant: Any = None) -> None:
+def remove(name: str, *, tenant: Any = None, by: Any = "") -> None:
     """See :meth:`taskyard.schedules.models.ScheduleManager.remove`."""
-    submit(Change(verb="remove", tenant=owner_of(tenant), name=name, at=timezone.now()))
+    submit(Change(verb="remove", tenant=owner_of(tenant), name=name, at=timezone.now(), by=text_of(by)))
 
 
 #: What the verbs change.

@@ -67,9 +67,7 @@ class Scheduler:
             done += decide_due(now)
         if _is_reached(ahead.fill_at, now):
             done += fill(now)
-        if done:
-            ahead = _look()
-        self._next_at = min(filter(None, (ahead.due_at, ahead.fill_at)), default=None)
+        self._next_at = (_look() if _is_reached(ahead.next_at, now) else ahead).next_at
         return done
 
     def pause(self, done: int, *, is_deaf: bool) -> dt.timedelta:
@@ -321,6 +319,11 @@ class _Ahead(NamedTuple):
     has_buffered: bool
     #: When the next back-fill goes on.
     fill_at: dt.datetime | None
+
+    @property
+    def next_at(self) -> dt.datetime | None:
+        """When there is anything to do."""
+        return min(filter(None, (self.due_at, self.fill_at)), default=None)
 
 
 def _look() -> _Ahead:

@@ -11,8 +11,8 @@ from django.utils import timezone
 from taskyard.enqueue import control_alias
 from taskyard.errors import InvalidSchedule, NoTenant, UnknownSchedule
 from taskyard.schedules import limits
-from taskyard.schedules.changes import Change, submit
-from taskyard.schedules.define import define, text_of
+from taskyard.schedules.changes import TAKEN
+from taskyard.schedules.define import define, remove
 from taskyard.schedules.definition import checked
 from taskyard.schedules.models import USER, Occurrence, Schedule, ScheduleQuerySet
 from taskyard.schedules.recurrence import Recurrence
@@ -66,6 +66,8 @@ class TenantSchedules:
         :class:`~taskyard.errors.InvalidSchedule` with all that is wrong.
         """
         problems = [f"{word} is not for users to say." for word in _NOT_THEIRS if word in said]
+        if Schedule.objects.visible_to(self.tenant).filter(name=name).exclude(origin=USER).exists():
+            problems.append(TAKEN)
         if problems:
             raise InvalidSchedule(name, problems)
         known = {word: value for word, value in said.items() if word not in ("subject", "enabled", "now")}
@@ -78,16 +80,15 @@ class TenantSchedules:
 
     def enable(self, name: str, *, by: Any = "") -> None:
         """Decide due times again, from the next one on, if the limits of today allow that."""
-        row = self.get(name)
-        self._do("enable", row, by=by)
+        self.get(name).enable(by=by)
 
     def disable(self, name: str, *, by: Any = "") -> None:
         """Decide nothing until it is enabled again; its place stays taken."""
-        self._do("disable", self.get(name), by=by)
+        self.get(name).disable(by=by)
 
     def remove(self, name: str, *, by: Any = "") -> None:
         """Delete it with its decisions; its jobs stay."""
-        self._do("remove", self.get(name), by=by)
+        remove(self.get(name).name, tenant=self.tenant, by=by)
 
     def run_now(self, name: str, *, by: Any = "", now: dt.datetime | None = None) -> Occurrence:
         """Run it once, now: not sooner than ``shortest_interval`` after its last run, and its overlap policy holds."""
@@ -100,6 +101,3 @@ class TenantSchedules:
             if free_at and now < free_at:
                 raise InvalidSchedule(name, [f"it ran at {row.last_at:%H:%M:%S} UTC; run it again after {free_at:%c}."])
             return run_now(row, by=by, now=now)
-
-    def _do(self, verb: str, row: Schedule, *, by: Any) -> None:
-        submit(Change(verb=verb, tenant=self.tenant, name=row.name, at=timezone.now(), by=text_of(by)))

@@ -48,7 +48,7 @@ def add_to(subparsers: Any) -> None:
 def _add_backfill(verbs: Any) -> None:
     fill = _add_verb(verbs, "backfill", "run due times of the past that did not run, a few at a time, each once")
     fill.add_argument("--from", type=since, default=None, dest="since", metavar="WHEN",
-                      help="the first instant: 2026-01-31, 2026-01-31T08:00 (UTC), or 30d for that long ago")  # fmt: skip
+                      help="the first instant: 2026-01-31, 2026-01-31T08:00 (UTC), or 30d: so long ago")  # fmt: skip
     fill.add_argument("--to", type=since, default=None, dest="until", metavar="WHEN", help="the last (default: now)")
     fill.add_argument("--queue", default="backfill", help="queue of its jobs (default: backfill)")
     fill.add_argument("--rate", type=float, default=60.0, metavar="N", help="most due times a minute (default: 60)")
@@ -100,9 +100,20 @@ def show_schedule(options: argparse.Namespace, screen: Screen) -> int:
     from taskyard.schedules.models import Occurrence
 
     row, now = _find(options), dt.datetime.now(dt.UTC)
-    last = list(Occurrence.objects.all().filter(schedule=row).order_by("-due_at")[:_DECISIONS])
+    last = list(Occurrence.objects.all().filter(schedule=row).order_by("-due_at", "tenant")[:_DECISIONS])
     if options.json:
-        fields = ("due_at", "effective_at", "decided_at", "decision", "reason", "job", "version", "actor", "mark")
+        fields = (
+            "due_at",
+            "tenant",
+            "effective_at",
+            "decided_at",
+            "decision",
+            "reason",
+            "job",
+            "version",
+            "actor",
+            "mark",
+        )
         decisions = [{name: getattr(decision, name) for name in fields} for decision in last]
         screen.json({**_document(row, now), "decisions": decisions})
         return Exit.OK
@@ -116,7 +127,9 @@ def show_schedule(options: argparse.Namespace, screen: Screen) -> int:
     if last:
         screen.line()
         screen.table(("DUE", "DECISION", "REASON", "JOB"), [
-            (each.due_at.strftime("%Y-%m-%d %H:%M:%S"), each.decision, each.reason, each.job or "") for each in last
+            (each.due_at.strftime("%Y-%m-%d %H:%M:%S"), each.decision,
+             each.reason if each.tenant == row.tenant else f"{each.tenant}: {each.reason}", each.job or "")
+            for each in last
         ])  # fmt: skip
     return Exit.OK
 
