@@ -187,6 +187,15 @@ class InvalidSchedule(TaskyardError):
 
 
 class UnknownSchedule(TaskyardError):
+    """A schedule of that name that this tenant does not have."""
+
+    def __init__(self, name: str, tenant: str = "") -> None:
+        self.name, self.tenant = name, tenant
+        whose = f"Tenant {tenant!r} has" if tenant else "There is"
+        super().__init__(f"{whose} no schedule {name!r}: taskyard schedules list shows them.")
+
+
+class UndeclaredSchedule(TaskyardError):
     """A schedule that a clock calls for and that the code does not declare."""
 
     def __init__(self, name: str) -> None:

@@ -61,6 +61,18 @@ class SigningKey:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class UserSchedules:
+    """What the users of a tenant may define by ``Schedule.objects.for_tenant(...)``."""
+
+    #: Names of the tasks they may schedule.
+    tasks: tuple[str, ...]
+    #: Least time between two due times of one schedule.
+    shortest_interval: dt.timedelta = dt.timedelta(hours=1)
+    #: Most schedules of one tenant's users, disabled ones included.
+    most_per_tenant: int = 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
     """``TASKYARD = {...}``: every key is optional and written in upper case."""
 
@@ -85,6 +97,9 @@ class Settings:
     #: Marks what this project put into a target, so that others' is left alone; of its own for each project and each
     #: environment that share a target. Empty: the first part of ROOT_URLCONF, where nobody shares.
     schedule_owner: str = ""
+    #: What users of a tenant may schedule: ``{"tasks": [...], "shortest_interval": timedelta, "most_per_tenant": n}``.
+    #: None: nothing.
+    user_schedules: UserSchedules | None = None
     #: On SIGTERM, how long running jobs may finish before they are given back.
     shutdown_grace: dt.timedelta = dt.timedelta(seconds=25)
     #: Close database connections after each job, as Celery does; the default keeps healthy ones.
@@ -238,12 +253,30 @@ def _as_signing_keys(value: Any) -> tuple[SigningKey, ...]:
     return tuple(SigningKey(secret) for secret in secrets)
 
 
+def _as_user_schedules(value: Any) -> UserSchedules | None:
+    if value is None:
+        return None
+    converters: dict[str, Callable[[Any], Any]] = {
+        "tasks": _as_names, "shortest_interval": _as_duration, "most_per_tenant": _as_positive_int,
+    }  # fmt: skip
+    if not isinstance(value, Mapping) or "tasks" not in value or not set(value) <= set(converters):
+        raise TypeError("None, or a dict with 'tasks' and maybe 'shortest_interval' and 'most_per_tenant'")
+    values: dict[str, Any] = {}
+    for key, given in value.items():
+        try:
+            values[key] = converters[key](given)
+        except TypeError as wanted:
+            raise TypeError(f"a dict whose {key!r} is {wanted}") from None
+    return UserSchedules(**values)
+
+
 #: Settings whose values are never repeated in an error.
 _SECRET = frozenset({"signing_keys"})
 _BY_NAME = {
     "signing_keys": _as_signing_keys, "queues": _as_queues, "retention": _as_retention, "handover": _as_names,
     "tenancy": _as_tenancy, "tenants": _as_callable, "tenant_databases": _as_names, "tenant_apps": _as_names,
     "outbox_databases": _as_names, "schedule_targets": _as_targets, "schedule_owner": _as_owner,
+    "user_schedules": _as_user_schedules,
 }  # fmt: skip
 _BY_TYPE = {int: _as_positive_int, dt.timedelta: _as_duration, bool: _as_bool, str: _as_str}
 

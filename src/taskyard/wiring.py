@@ -23,6 +23,7 @@ def connect() -> None:
     open_door("enqueue_many", enqueue.enqueue_many)
     open_door("cancel", cancel)
     open_door("current_job", current_job)
+    open_door("schedule", _schedule)
     open_door("celery_task", _celery_task)
     open_door("route", _route)
     open_door("default_queue", _default_queue)
@@ -60,6 +61,12 @@ def _tell_canvases(job_ids: list[Any], reason: str) -> None:
     from taskyard.celery.results.cancelled import tell_canvases
 
     tell_canvases(get_app(), job_ids, reason)
+
+
+def _schedule(notice: Any) -> None:
+    from taskyard.schedules.changes import take
+
+    take(notice)
 
 
 def _is_eager() -> bool:

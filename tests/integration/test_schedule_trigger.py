@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from taskyard.errors import InvalidSchedule, TaskyardError, UnknownSchedule, UnknownTask
+from taskyard.errors import InvalidSchedule, TaskyardError, UndeclaredSchedule, UnknownTask
 from taskyard.jobs.models import Job
 from taskyard.schedules import Bounds, Calendar, Cron, Every, Schedule, register
 from taskyard.schedules.scheduler import Scheduler
@@ -168,7 +168,7 @@ def test_a_row_that_the_code_dropped_altogether_goes() -> None:
 
 
 def test_what_cannot_be_called_for_says_why() -> None:
-    with pytest.raises(UnknownSchedule, match="declares no schedule 'hourly'"):
+    with pytest.raises(UndeclaredSchedule, match="declares no schedule 'hourly'"):
         call(NOON)
     register("hourly", Every(HOUR), task="app.nowhere")
     with pytest.raises(UnknownTask):

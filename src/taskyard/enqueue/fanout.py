@@ -70,11 +70,6 @@ def enqueue_occurrence(
     return batch.write((name, kwargs) for name in tenants)
 
 
-def ready_or(tenants: str | Iterable[Any]) -> Iterable[str]:
-    """The names that ``tenants=`` means."""
-    return _names(tenants)
-
-
 class _FanOut(Batch[Call]):
     """The calls of one ``enqueue_for_tenants``."""
 

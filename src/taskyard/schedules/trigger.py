@@ -12,7 +12,7 @@ import datetime as dt
 from django.db import IntegrityError, transaction
 
 from taskyard.enqueue import control_alias
-from taskyard.errors import InvalidSchedule, TaskyardError, UnknownSchedule
+from taskyard.errors import InvalidSchedule, TaskyardError, UndeclaredSchedule
 from taskyard.schedules.decisions import ON_TIME
 from taskyard.schedules.define import write
 from taskyard.schedules.definition import Definition
@@ -34,8 +34,9 @@ def trigger(name: str, *, due: dt.datetime | None = None, now: dt.datetime) -> l
     calls for, if it says one: it counts as due although our own clock is not there yet, up to a minute. At the first
     call for a schedule only that due time runs, or else the last before ``now``, and nothing earlier.
 
-    Raises :class:`~taskyard.errors.UnknownSchedule`, :class:`~taskyard.errors.UnknownTask` (both are worth the clock's
-    retry: code is being rolled out) and :class:`~taskyard.errors.InvalidSchedule`, if somebody made a row of that name.
+    Raises :class:`~taskyard.errors.UndeclaredSchedule`, :class:`~taskyard.errors.UnknownTask` (both are worth the
+    clock's retry: code is being rolled out) and :class:`~taskyard.errors.InvalidSchedule`, if somebody made a row of
+    that name.
     """
     if due is not None and due - now > ON_TIME:
         raise TaskyardError(f"Schedule {name!r} is called for {due.isoformat()}, which is still to come.")
@@ -64,7 +65,7 @@ def anchor(name: str, now: dt.datetime) -> Schedule:
     """The row of a schedule of the code, made or changed if it is not there or says otherwise."""
     declaration = declared().get(name)
     if declaration is None:
-        raise UnknownSchedule(name)
+        raise UndeclaredSchedule(name)
     registry.get(declaration.definition.task)
     wanted = _without_window(declaration.definition)
     try:

@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from taskyard.entrypoint.arguments import BY_HAND, NOW, add_json, add_tenant, count, due, length
+from taskyard.entrypoint.arguments import BY_HAND, NOW, add_json, add_tenant, count, due, length, since
 from taskyard.entrypoint.commands.limits import user
 from taskyard.entrypoint.failures import Exit, UsageError
 from taskyard.entrypoint.screen import Screen, ago, stamp
@@ -15,8 +15,8 @@ from taskyard.entrypoint.screen import Screen, ago, stamp
 if TYPE_CHECKING:
     from taskyard.schedules.target import Change, Target
 
-#: Decisions that ``show`` shows.
-_DECISIONS = 10
+#: Decisions that ``show`` shows, and back-fills that ``backfills`` does.
+_DECISIONS, _BACKFILLS = 10, 50
 #: What each kind of change means, and which fields are shown with it.
 _MEANS = {
     "add": "new", "change": "the code has changed", "revert": "it was edited, the code wins",
@@ -53,6 +53,26 @@ def add_to(subparsers: Any) -> None:
     pause.add_argument("--reason", default="", help="shown wherever somebody asks why it did not run")
     pause.set_defaults(run=pause_schedule)
     _add_verb(verbs, "resume", "run it again, from its next due time on").set_defaults(run=resume_schedule)
+    _add_backfill(verbs)
+    fills = verbs.add_parser("backfills", help="back-fills, the latest first, and how far they are")
+    add_tenant(fills)
+    add_json(fills)
+    fills.set_defaults(run=list_backfills)
+
+
+def _add_backfill(verbs: Any) -> None:
+    fill = _add_verb(verbs, "backfill", "run due times of the past that did not run, a few at a time, each once")
+    fill.add_argument("--from", type=since, default=None, dest="since", metavar="WHEN",
+                      help="the first instant: 2026-01-31, 2026-01-31T08:00 (UTC), or 30d: so long ago")  # fmt: skip
+    fill.add_argument("--to", type=since, default=None, dest="until", metavar="WHEN", help="the last (default: now)")
+    fill.add_argument("--queue", default="backfill", help="queue of its jobs (default: backfill)")
+    fill.add_argument("--rate", type=float, default=60.0, metavar="N", help="most due times a minute (default: 60)")
+    fill.add_argument("--forgotten", action="store_true",
+                      help="also those so long ago that nobody knows whether they ran")  # fmt: skip
+    fill.add_argument("--dry-run", action="store_true", help="count what would run, and write nothing")
+    fill.add_argument("--cancel", action="store_true", help="feed no more of those of this schedule that go on")
+    add_json(fill)
+    fill.set_defaults(run=backfill_schedule)
 
 
 def _add_sync(verbs: Any) -> None:
@@ -114,9 +134,20 @@ def show_schedule(options: argparse.Namespace, screen: Screen) -> int:
     from taskyard.schedules.models import Occurrence
 
     row, now = _find(options), dt.datetime.now(dt.UTC)
-    last = list(Occurrence.objects.all().filter(schedule=row).order_by("-due_at")[:_DECISIONS])
+    last = list(Occurrence.objects.all().filter(schedule=row).order_by("-due_at", "tenant")[:_DECISIONS])
     if options.json:
-        fields = ("due_at", "effective_at", "decided_at", "decision", "reason", "job", "version", "actor", "mark")
+        fields = (
+            "due_at",
+            "tenant",
+            "effective_at",
+            "decided_at",
+            "decision",
+            "reason",
+            "job",
+            "version",
+            "actor",
+            "mark",
+        )
         decisions = [{name: getattr(decision, name) for name in fields} for decision in last]
         screen.json({**_document(row, now), "decisions": decisions})
         return Exit.OK
@@ -130,7 +161,9 @@ def show_schedule(options: argparse.Namespace, screen: Screen) -> int:
     if last:
         screen.line()
         screen.table(("DUE", "DECISION", "REASON", "JOB"), [
-            (each.due_at.strftime("%Y-%m-%d %H:%M:%S"), each.decision, each.reason, each.job or "") for each in last
+            (each.due_at.strftime("%Y-%m-%d %H:%M:%S"), each.decision,
+             each.reason if each.tenant == row.tenant else f"{each.tenant}: {each.reason}", each.job or "")
+            for each in last
         ])  # fmt: skip
     return Exit.OK
 
@@ -252,6 +285,104 @@ def resume_schedule(options: argparse.Namespace, screen: Screen) -> int:
     row.resume(by=user())
     screen.line(f"Resumed {row}; next {ago(row.next_at, dt.datetime.now(dt.UTC))}.")
     return Exit.OK
+
+
+def backfill_schedule(options: argparse.Namespace, screen: Screen) -> int:
+    """Start one, say what it would do, or cancel; 1 if there is nothing to run or to cancel."""
+    from taskyard.errors import InvalidSchedule, UnknownQueue
+    from taskyard.schedules import backfill
+
+    row, tenant = _find_for(options)
+    if options.cancel:
+        return _cancel_backfills(row, screen)
+    if options.since is None:
+        raise UsageError("From when? Say --from WHEN (or --cancel).")
+    wish = backfill.Wish(
+        since=options.since, until=options.until, tenant=tenant, queue=options.queue, per_minute=options.rate,
+        forgotten=options.forgotten,
+    )  # fmt: skip
+    try:
+        if options.dry_run:
+            return _show_outlook(backfill.look_ahead(row, wish), screen, as_json=options.json)
+        fill = backfill.start(row, wish, by=user())
+    except (InvalidSchedule, UnknownQueue) as error:
+        raise UsageError(str(error)) from error
+    if options.json:
+        screen.json(_fill_document(fill))
+        return Exit.OK
+    screen.line(f"Back-fill {fill.pk} of {row} begins: taskyard schedules backfills shows how far it is.")
+    if not _has_worker(fill.queue):
+        screen.note(f"No worker takes queue {fill.queue!r} now: taskyard worker --queues {fill.queue}")
+    return Exit.OK
+
+
+def _find_for(options: argparse.Namespace) -> tuple[Any, str]:
+    """A schedule of this tenant's own, or one for several tenants that is filled for this one alone."""
+    from taskyard.schedules.models import Schedule
+
+    rows = Schedule.objects.all().filter(name=options.name)
+    if options.tenant and not rows.filter(tenant=options.tenant).exists():
+        shared = rows.filter(tenant="", tenants__isnull=False).first()
+        if shared is not None:
+            return shared, options.tenant
+    return _find(options), ""
+
+
+def _cancel_backfills(row: Any, screen: Screen) -> int:
+    ended = sum(fill.cancel(by=user()) for fill in row.backfills.filter(next_at__isnull=False))
+    screen.line(f"Cancelled {ended}; jobs that were written already go on.")
+    return Exit.OK if ended else Exit.WRONG
+
+
+def _show_outlook(outlook: Any, screen: Screen, *, as_json: bool) -> int:
+    if as_json:
+        screen.json(outlook._asdict())
+    else:
+        screen.line(
+            f"{outlook.to_run:,} due times would run; {outlook.ran_before:,} ran before, "
+            f"{outlook.ruled_out:,} are ruled out by a calendar."
+        )
+    return Exit.OK if outlook.to_run else Exit.WRONG
+
+
+def list_backfills(options: argparse.Namespace, screen: Screen) -> int:
+    """List them; 1 if there is none."""
+    from django.db.models import Q
+
+    from taskyard.schedules.models import Backfill
+
+    fills = Backfill.objects.all().select_related("schedule").order_by("-pk")
+    if options.tenant is not None:
+        fills = fills.filter(Q(schedule__tenant=options.tenant) | Q(tenant=options.tenant))
+    rows = list(fills[:_BACKFILLS])
+    if options.json:
+        screen.json([_fill_document(fill) for fill in rows])
+    elif rows:
+        screen.table(("ID", "SCHEDULE", "STATE", "DONE", "UNTIL", "RAN", "LEFT ALONE", "JOBS", "ERROR"), [
+            (fill.pk, str(fill.schedule), fill.state, f"{fill.progress:.0%}", f"{fill.until:%Y-%m-%d %H:%M}",
+             fill.fired, fill.left_alone, fill.jobs, fill.error)
+            for fill in rows
+        ])  # fmt: skip
+    else:
+        screen.note("There are no back-fills.")
+    return Exit.OK if rows else Exit.WRONG
+
+
+def _fill_document(fill: Any) -> dict[str, Any]:
+    fields = (
+        "tenant", "queue", "per_minute", "since", "until", "done_until", "state", "fired", "left_alone", "jobs",
+        "error", "created_at", "created_by", "ended_at", "ended_by",
+    )  # fmt: skip
+    values = {name: getattr(fill, name) for name in fields}
+    return {"id": fill.pk, "schedule": str(fill.schedule), "progress": round(fill.progress, 4), **values}
+
+
+def _has_worker(queue: str) -> bool:
+    from taskyard.runtime.models import Worker
+    from taskyard.settings import get_settings
+
+    workers = Worker.objects.using(get_settings().database).values_list("queues", flat=True)
+    return any(queue in queues for queues in workers)
 
 
 def _find(options: argparse.Namespace) -> Any:

@@ -13,7 +13,8 @@ from django.utils.module_loading import autodiscover_modules
 
 from taskyard.enqueue import control_alias
 from taskyard.errors import InvalidSchedule
-from taskyard.schedules.define import refuse_odd_names, write
+from taskyard.schedules.changes import write
+from taskyard.schedules.define import refuse_odd_names
 from taskyard.schedules.definition import Declaration, checked
 from taskyard.schedules.models import TRIGGERED, Schedule, ScheduleVersion
 from taskyard.schedules.recurrence import Recurrence
