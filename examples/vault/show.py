@@ -24,6 +24,8 @@ def data() -> Iterator[None]:
     """A folder for SQLite's files and the cache; databases of its own where there is a PostgreSQL server."""
     with TemporaryDirectory(prefix="taskyard-vault-") as folder:
         os.environ["VAULT_DATA"] = folder
+        # Commands of the crontab are to find the Python that runs this.
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         if "DATABASE_URL" not in os.environ:
             yield
             return
@@ -127,6 +129,50 @@ def follow() -> None:
     until(lambda: not Job.objects.active().exists(), "all jobs have ended")
 
 
+def order_reports() -> None:
+    """Members order reports for themselves; one is edited, one is switched off. What is due is run at once here."""
+    from documents.models import Member, Report
+    from documents.reports import save_report
+
+    from taskyard.models import Job
+    from taskyard.schedules import Schedule
+    from taskyard.tenancy import tenant_context
+
+    for organisation in ("acme", "brill"):
+        with tenant_context(organisation):
+            report = Report(member=Member.objects.get(pk=1), word="secret", cron="0 8 * * MON")
+            first = save_report(report)
+            report.cron = "0 7 * * MON"
+            edited = save_report(report)
+            print(f"{organisation} has ordered {edited.name}: one row: {first.pk == edited.pk}, due at 7 on Mondays")
+            edited.run_now(by=report.member)
+            until(lambda about=report: Job.objects.for_subject(about).filter(state="succeeded").exists(), "a report")
+            report.enabled = False
+            save_report(report)
+    about = Schedule.objects.filter(name__startswith="report-").order_by("tenant")
+    print("switched off:", [f"{row.name} of {row.tenant}" for row in about if not row.enabled and row.next_at is None])
+
+
+def run_crontabs() -> None:
+    """The lines of the crontabs, as if each were due; then a plugin is switched off."""
+    from config import plugins
+
+    from taskyard.models import Job
+    from taskyard.schedules import Schedule
+
+    lines = Schedule.objects.filter(origin="crontab").order_by("name")
+    until(lines.exists, "the worker has read the crontabs")
+    for line in lines:
+        print(f"crontab line {line.name}: {line.description}")
+        line.run_now()
+    until(lambda: not Job.objects.active().exists(), "all commands have ended")
+    plugins.switch("labels", on=False)
+    until(lambda: not lines.filter(name__startswith="labels/").exists(), "the lines of labels are gone")
+    print("labels is switched off; lines left:", [line.name for line in lines])
+    for log in sorted(Path(os.environ["VAULT_DATA"]).rglob("*.log")):
+        print(f"{log.name}: {log.read_text().splitlines()[-1:]}")
+
+
 def tell() -> list[str]:
     """Print what stands in each database, and in what all share; what should not stand there."""
     from django.core.cache import cache
@@ -163,6 +209,8 @@ def main() -> int:
         enqueue()
         with worker(HERE):
             follow()
+            order_reports()
+            run_crontabs()
         wrong = tell()
     print(*wrong, sep="\n")
     return 1 if wrong and options.check else 0

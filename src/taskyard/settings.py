@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import difflib
 import hmac
+import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, get_type_hints
@@ -133,6 +134,17 @@ class Settings:
     outbox_databases: tuple[str, ...] = ()
     #: How long the job of a tenant that is not ready waits until it is looked at again.
     tenant_wait: dt.timedelta = dt.timedelta(seconds=30)
+    #: Crontab files. Relative paths begin at ``BASE_DIR``; ``{plugin}`` stands for each plugin that is active.
+    crontabs: tuple[str, ...] = ()
+    #: The project's own list of active plugins: names, or a callable that returns them (or its dotted path); it is
+    #: asked each time before lines of crontab files are due.
+    crontab_plugins: Callable[..., Any] | None = None
+    #: Logical queue of their commands; a worker without ``-Q`` consumes it with the others.
+    crontab_queue: str = "crontab"
+    #: How long one command may take, where its line does not say; zero: for ever.
+    crontab_time_limit: dt.timedelta = dt.timedelta(hours=1)
+    #: Folder of the log files of commands that redirect their output nowhere, one for each line; empty: no files.
+    crontab_logs: str = ""
 
 
 def _near(name: str, known: list[str]) -> str:
@@ -180,6 +192,28 @@ def _as_callable(value: Any) -> Callable[..., Any] | None:
     return made
 
 
+def _as_path(value: Any) -> str:
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+        raise TypeError("a path")
+    return os.fspath(value)
+
+
+def _as_paths(value: Any) -> tuple[str, ...]:
+    try:
+        if isinstance(value, (list, tuple)):
+            return tuple(_as_path(one) for one in value)
+    except TypeError:
+        pass
+    raise TypeError("a list of paths")
+
+
+def _as_plugins(value: Any) -> Callable[..., Any] | None:
+    if isinstance(value, (list, tuple)):
+        names = _as_names(value)
+        return lambda: names
+    return _as_callable(value)
+
+
 def _as_positive_int(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise TypeError("a whole number above zero")
@@ -220,7 +254,7 @@ _SECRET = frozenset({"signing_keys"})
 _BY_NAME = {
     "signing_keys": _as_signing_keys, "queues": _as_queues, "retention": _as_retention, "handover": _as_names,
     "tenancy": _as_tenancy, "tenants": _as_callable, "tenant_databases": _as_names, "tenant_apps": _as_names,
-    "outbox_databases": _as_names,
+    "outbox_databases": _as_names, "crontabs": _as_paths, "crontab_plugins": _as_plugins, "crontab_logs": _as_path,
 }  # fmt: skip
 _BY_TYPE = {int: _as_positive_int, dt.timedelta: _as_duration, bool: _as_bool, str: _as_str}
 
@@ -249,7 +283,12 @@ def parse(raw: Mapping[str, Any], databases: Mapping[str, Any]) -> Settings:
             problems.append(f"OUTBOX_DATABASES names {alias!r}, which DATABASES does not define.")
     if problems:
         raise ConfigurationError(problems)
-    return Settings(**values)
+    parsed = Settings(**values)
+    if parsed.crontabs and parsed.queues:
+        # Where queues are listed, others are refused: this one is there with the files.
+        own = parsed.crontab_queue
+        parsed = dataclasses.replace(parsed, queues={**parsed.queues, own: parsed.queues.get(own, own)})
+    return parsed
 
 
 @lru_cache(maxsize=1)

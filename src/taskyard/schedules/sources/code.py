@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from django.db import transaction
 from django.utils import timezone
 from django.utils.module_loading import autodiscover_modules
 
-from taskyard.enqueue import control_alias
 from taskyard.errors import InvalidSchedule
-from taskyard.schedules.define import write
 from taskyard.schedules.definition import Definition, checked
-from taskyard.schedules.models import Schedule, ScheduleVersion
 from taskyard.schedules.recurrence import Recurrence
+from taskyard.schedules.sources import reconcile
+from taskyard.schedules.sources.reconcile import Change
 from taskyard.tasks.task import Task
 
 #: The origin of rows that follow the code, and the actor of the versions it wrote.
@@ -25,19 +22,6 @@ CODE = "code"
 T = TypeVar("T", bound=Task[Any, Any])
 
 _declared: dict[str, Definition] = {}
-
-Kind = Literal["add", "change", "revert", "adopt", "remove", "conflict"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Change:
-    """One row that differs from the code, and what a sync does about it."""
-
-    kind: Kind
-    name: str
-    #: By column: as it stands and as it will stand.
-    columns: dict[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
-
 
 def schedule(recurrence: Recurrence, *, name: str = "", **said: Any) -> Callable[[T], T]:
     """Run a task by the clock: ``@schedule(Cron("0 3 * * *"))`` above ``@task``; ``name`` is the task's by default.
@@ -70,42 +54,8 @@ def declared() -> dict[str, Definition]:
 
 
 def compare(*, adopt: bool = False) -> list[Change]:
-    """What a sync would do: rows of the code that are to come, to change or to go.
-
-    ``revert``: somebody edited the row since the code wrote it, and the code is put back; with ``adopt`` such a row is
-    left as it is until the code itself changes. ``conflict``: a row of that name has another origin and is left alone.
-    """
-    return list(_changes(adopt))
-
-
-def _changes(adopt: bool) -> Iterator[Change]:
-    rows = {row.name: row for row in Schedule.objects.filter(tenant="")}
-    wanted = declared()
-    for name, definition in wanted.items():
-        row = rows.get(name)
-        columns = definition.as_columns()
-        if row is None:
-            yield Change("add", name, {column: (None, value) for column, value in columns.items()})
-            continue
-        if row.origin != CODE:
-            yield Change("conflict", name)
-            continue
-        different = {
-            column: (getattr(row, column), value) for column, value in columns.items() if getattr(row, column) != value
-        }
-        if different or row.error:
-            is_edited = _of_code(row) == columns
-            yield Change("change" if not is_edited else "adopt" if adopt else "revert", name, different)
-    for name, row in rows.items():
-        if row.origin == CODE and name not in wanted:
-            yield Change("remove", name)
-
-
-def _of_code(row: Schedule) -> Any:
-    """What the code said last."""
-    versions = ScheduleVersion.objects.using(control_alias()).filter(schedule=row, actor=CODE)
-    last = versions.order_by("-version").first()
-    return None if last is None else last.definition
+    """What a sync would do: rows of the code that are to come, to change or to go; see :mod:`.reconcile`."""
+    return list(reconcile.compare(CODE, declared(), adopt=adopt))
 
 
 def sync(*, adopt: bool = False, now: dt.datetime | None = None) -> list[Change]:
@@ -114,22 +64,4 @@ def sync(*, adopt: bool = False, now: dt.datetime | None = None) -> list[Change]
     A second run does nothing. Rows that people made are never touched, and whether a row is enabled or paused is
     theirs to say for those of the code too.
     """
-    now = now or timezone.now()
-    with transaction.atomic(using=control_alias()):
-        # One at a time: two deploys at once would both add.
-        list(Schedule.objects.select_for_update().filter(origin=CODE).order_by("pk").values_list("pk", flat=True))
-        changes = compare(adopt=adopt)
-        for change in changes:
-            _apply(change, now)
-    return changes
-
-
-def _apply(change: Change, now: dt.datetime) -> None:
-    if change.kind in ("conflict", "adopt"):
-        return
-    found = Schedule.objects.filter(tenant="", name=change.name)
-    if change.kind == "remove":
-        found.delete()
-        return
-    row = found.first() or Schedule(name=change.name, origin=CODE, created_at=now, created_by=CODE, version=0)
-    write(row, _declared[change.name], now, by=CODE)
+    return reconcile.sync(CODE, declared(), now or timezone.now(), adopt=adopt)
