@@ -211,6 +211,10 @@ class CommandFailed(TaskyardError):
         self.line, self.end, self.output = line, end, output
         super().__init__(f"{end}\n{output}".rstrip())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It crosses the pipe to the pool's parent; from its sentence alone it could not be made again.
+        return type(self), (self.line, self.end, self.output)
+
 
 class PublishFailed(TaskyardError):
     """The broker did not confirm a batch in time; the jobs stay in the table."""

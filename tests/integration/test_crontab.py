@@ -194,7 +194,7 @@ def test_a_list_of_plugins_that_cannot_be_asked_stops_no_other_schedule(
     assert caplog.text.count("CRONTAB_PLUGINS raised KeyError") == 1
 
 
-@pytest.mark.parametrize("listed", [["../etc"], [""], [3], "labels", 3])
+@pytest.mark.parametrize("listed", [["../etc"], [""], [3], [[]], "la/bels", 3])
 def test_odd_names_of_plugins_are_refused(files: Files, listed: Any) -> None:
     files.active = listed
     with pytest.raises(ConfigurationError, match="CRONTAB_PLUGINS"):
@@ -216,10 +216,10 @@ def test_what_cannot_be_read_is_named_in_every_place_and_the_others_run(
     code, shown = command("crontab", "check")
     assert code == 1
     assert f"{place}: Cron" in shown
-    assert f"{files.folder}/crontab:3:11: --for-each-tenant: this project has no tenants" in shown
+    assert f"{files.folder}/crontab:3:29: --for-each-tenant: this project has no tenants" in shown
     assert "1 lines in 1 file run, 2 cannot be read." in shown
     assert [finding.name for finding in diagnosis.crontabs() if finding.level == "fail"] == [
-        f"crontab {place}", f"crontab {files.folder}/crontab:3:11",
+        f"crontab {place}", f"crontab {files.folder}/crontab:3:29",
     ]  # fmt: skip
 
 
@@ -312,7 +312,7 @@ def test_a_command_that_fails_is_a_failed_job_with_its_output(files: Files) -> N
         assert (error["type"], what in error["message"]) == ("FileNotFoundError", True)
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("eager")
 def test_a_command_is_ended_at_its_time_limit(files: Files) -> None:
     files.write("* * * * * --name=slow --time-limit=1s echo begun; sleep 600\n")

@@ -27,7 +27,16 @@ if "DATABASE_URL" in os.environ:
         "CONN_HEALTH_CHECKS": True,
     }
 else:
-    _control = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(DATA / "control.sqlite3")}
+    _control = {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(DATA / "control.sqlite3"),
+        # Several processes write: see the notes on SQLite in docs/operations.md.
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+    }
 
 # The organisations' own databases are not here: accounts.directory names them.
 DATABASES = {"default": _control}

@@ -67,7 +67,8 @@ def list_schedules(options: argparse.Namespace, screen: Screen) -> int:
     elif rows:
         columns = ("NAME", "TENANT", "STATE", "NEXT", "LAST", "TASK", "WHEN")
         screen.table(columns, [
-            (row.name, row.tenant, state_of(row, now), ago(row.next_at, now), ago(row.last_at, now), row.task, _when(row))
+            (row.name, row.tenant, state_of(row, now), ago(row.next_at, now), ago(row.last_at, now), row.task,
+             _when(row))
             for row in rows
         ])  # fmt: skip
     else:

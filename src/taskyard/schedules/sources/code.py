@@ -23,6 +23,7 @@ T = TypeVar("T", bound=Task[Any, Any])
 
 _declared: dict[str, Definition] = {}
 
+
 def schedule(recurrence: Recurrence, *, name: str = "", **said: Any) -> Callable[[T], T]:
     """Run a task by the clock: ``@schedule(Cron("0 3 * * *"))`` above ``@task``; ``name`` is the task's by default.
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 #: Where any of these stands, also within quotes, a shell decides what it means.
 _SHELL_CHARACTERS = frozenset("|&;<>()$`*?[]{}~#!\\\n")
 #: Words that no program stands for, at the beginning of a command.
-_SHELL_WORDS = frozenset(
-    ". : case cd command eval exec exit export for if read set source test time trap type ulimit umask unset until while"
-    " [".split()
-)
+_SHELL_WORDS = frozenset((
+    ".", ":", "[", "case", "cd", "command", "eval", "exec", "exit", "export", "for", "if", "read", "set", "source",
+    "test", "time", "trap", "type", "ulimit", "umask", "unset", "until", "while",
+))  # fmt: skip
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _VARIABLE = re.compile(r"\$(?:(?P<bare>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)\})")
 #: At the end of a line: ``>> FILE 2>&1`` or ``> FILE 2>&1``, where FILE is a word that may hold variables.

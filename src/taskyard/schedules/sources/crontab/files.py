@@ -6,12 +6,11 @@ import dataclasses
 import errno
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings as django_settings
-from django.db import Error
 
 from taskyard.errors import ConfigurationError, InvalidSchedule
 from taskyard.schedules.definition import Definition, checked
@@ -86,23 +85,19 @@ def active_plugins() -> tuple[str, ...]:
     if listed is None:
         return ()
     names = _asked(listed)
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        raise ConfigurationError([f"CRONTAB_PLUGINS must give names of plugins; it gave {names!r:.100}."])
-    names = tuple(dict.fromkeys(names))
     if odd := [name for name in names if not (isinstance(name, str) and _PLUGIN_NAME.fullmatch(name))]:
         raise ConfigurationError([
             f"CRONTAB_PLUGINS gave {odd[0]!r:.100}: the name of a plugin has letters, digits, dots, dashes and"
             " underscores."
         ])  # fmt: skip
-    return names
+    return tuple(dict.fromkeys(names))
 
 
-def _asked(listed: Callable[..., Any]) -> Any:
+def _asked(listed: Callable[..., Any]) -> tuple[Any, ...]:
     try:
-        return listed()
-    except Error:
-        # The database is away, and everything else with it.
-        raise
+        names = listed()
+        # A string would be taken for its letters.
+        return (names,) if isinstance(names, str) else tuple(names)
     except Exception as error:
         raise ConfigurationError([f"CRONTAB_PLUGINS raised {type(error).__name__}: {error}"]) from error
 

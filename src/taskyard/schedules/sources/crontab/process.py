@@ -107,7 +107,7 @@ def _watch(
 ) -> None:  # fmt: skip
     until = None if limit is None else time.monotonic() + limit
     is_asked = False
-    next_check = time.monotonic()
+    next_check = time.monotonic() + _TICK_SECONDS
     while process.poll() is None:
         if not _pump(process, take, _TICK_SECONDS):
             with contextlib.suppress(subprocess.TimeoutExpired):
