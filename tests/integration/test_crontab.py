@@ -21,6 +21,7 @@ from taskyard.jobs.models import Job
 from taskyard.schedules import Cron, Every
 from taskyard.schedules.models import Occurrence, Schedule
 from taskyard.schedules.scheduler import Scheduler
+from taskyard.schedules.sources import reconcile
 from taskyard.schedules.sources.crontab.files import current
 from taskyard.schedules.sources.crontab.process import Call, TookTooLong, run
 from taskyard.schedules.sources.crontab.run import run_command
@@ -158,6 +159,26 @@ def test_rows_of_other_origins_are_left_alone(files: Files) -> None:
 
 
 @pytest.mark.django_db
+def test_a_row_that_somebody_adds_at_the_same_moment_is_left_as_it_is(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.write("0 3 * * * one\n0 3 * * * two")
+    looks = iter((False, True))
+    own_compare = reconcile.compare
+
+    def compare(*args: Any, **said: Any) -> list[reconcile.Change]:
+        """The second look is that of the transaction that writes."""
+        changes = list(own_compare(*args, **said))
+        if next(looks):
+            Schedule.objects.define(name="crontab/one", tenant="", recurrence=Every(MINUTE), task=nothing, now=NOW)
+        return changes
+
+    monkeypatch.setattr(reconcile, "compare", compare)
+    Scheduler().run_once(NOW)
+    assert dict(Schedule.objects.values_list("name", "origin")) == {"crontab/one": "api", "crontab/two": "crontab"}
+
+
+@pytest.mark.django_db
 def test_lines_go_when_the_project_names_no_files_any_more(files: Files) -> None:
     files.write("0 3 * * * one")
     Scheduler().run_once(NOW)
@@ -217,7 +238,7 @@ def test_what_cannot_be_read_is_named_in_every_place_and_the_others_run(
     assert code == 1
     assert f"{place}: Cron" in shown
     assert f"{files.folder}/crontab:3:29: --for-each-tenant: this project has no tenants" in shown
-    assert "1 lines in 1 file run, 2 cannot be read." in shown
+    assert "1 line in 1 file can be run, 2 cannot." in shown
     assert [finding.name for finding in diagnosis.crontabs() if finding.level == "fail"] == [
         f"crontab {place}", f"crontab {files.folder}/crontab:3:29",
     ]  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,7 @@ def list_lines(options: argparse.Namespace, screen: Screen) -> int:
     else:
         screen.note("No line: TASKYARD['CRONTABS'] names the files, and CRONTAB_PLUGINS the plugins that are active.")
     if reading.problems and not options.json:
-        screen.note(f"{_counted(reading.problems)} cannot be read: taskyard crontab check")
+        screen.note(f"{_counted(len(reading.problems), 'line')} cannot be read: taskyard crontab check")
     return Exit.OK if lines else Exit.WRONG
 
 
@@ -63,13 +62,13 @@ def check_files(options: argparse.Namespace, screen: Screen) -> int:
     else:
         for problem in reading.problems:
             screen.line(str(problem))
-        files = "1 file" if len(reading.files) == 1 else f"{len(reading.files)} files"
-        screen.line(f"{len(reading.entries)} lines in {files} run, {len(reading.problems)} cannot be read.")
+        lines, files = _counted(len(reading.entries), "line"), _counted(len(reading.files), "file")
+        screen.line(f"{lines} in {files} can be run, {len(reading.problems)} cannot.")
     return Exit.OK if reading.files and not reading.problems else Exit.WRONG
 
 
-def _counted(problems: Sequence[object]) -> str:
-    return "1 line" if len(problems) == 1 else f"{len(problems)} lines"
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _document(entry: Any, row: Any, now: dt.datetime) -> dict[str, Any]:

@@ -82,17 +82,17 @@ def sync(origin: str, wanted: Mapping[str, Definition], now: dt.datetime, *, ado
 
 
 def _apply(change: Change, wanted: Mapping[str, Definition], *, origin: str, now: dt.datetime) -> None:
-    if change.kind in ("conflict", "adopt"):
-        return
     found = Schedule.objects.filter(tenant="", name=change.name)
     if change.kind == "remove":
         found.filter(origin=origin).delete()
-        return
-    row = found.first() or Schedule(name=change.name, origin=origin, created_at=now, created_by=origin, version=0)
-    try:
-        with transaction.atomic(using=control_alias()):
-            write(row, wanted[change.name], now, by=origin)
-    except IntegrityError:
-        # Where there was no row to wait for, another process was faster.
-        if change.kind != "add" or not found.exists():
-            raise
+    elif change.kind == "add":
+        try:
+            with transaction.atomic(using=control_alias()):
+                row = Schedule(name=change.name, origin=origin, created_at=now, created_by=origin, version=0)
+                write(row, wanted[change.name], now, by=origin)
+        except IntegrityError:
+            # There was no row to wait for, and somebody else was faster.
+            if not found.exists():
+                raise
+    elif change.kind in ("change", "revert"):
+        write(found.get(origin=origin), wanted[change.name], now, by=origin)

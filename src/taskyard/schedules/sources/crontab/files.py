@@ -106,11 +106,12 @@ def sources() -> tuple[Source, ...]:
     """The files of the settings: the project's own, and those of the plugins that are active now."""
     folder, patterns = project_folder(), get_settings().crontabs
     plugins = active_plugins() if any(PLUGIN in pattern for pattern in patterns) else ()
-    found = []
-    for pattern in patterns:
-        names = plugins if PLUGIN in pattern else ("",)
-        found += [Source(folder / pattern.replace(PLUGIN, name), name) for name in names]
-    return tuple(found)
+    found = (
+        Source(folder / pattern.replace(PLUGIN, name), name)
+        for pattern in patterns
+        for name in (plugins if PLUGIN in pattern else ("",))
+    )
+    return tuple(dict.fromkeys(found))
 
 
 def stamp() -> Stamp:
