@@ -237,6 +237,28 @@ class InvalidRecurrence(TaskyardError, ValueError):
         super().__init__(f"{what}: {problem}.")
 
 
+class UnknownLine(TaskyardError):
+    """The job of a line that no crontab file of this worker has."""
+
+    def __init__(self, line: str) -> None:
+        self.line = line
+        super().__init__(
+            f"No crontab file here has a line {line!r}: it was taken out, or this worker was deployed with other files."
+        )
+
+
+class CommandFailed(TaskyardError):
+    """A command of a crontab file ended with an exit code other than 0, by a signal, or by its time limit."""
+
+    def __init__(self, line: str, end: str, output: str) -> None:
+        self.line, self.end, self.output = line, end, output
+        super().__init__(f"{end}\n{output}".rstrip())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It crosses the pipe to the pool's parent; from its sentence alone it could not be made again.
+        return type(self), (self.line, self.end, self.output)
+
+
 class PublishFailed(TaskyardError):
     """The broker did not confirm a batch in time; the jobs stay in the table."""
 

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import difflib
 import hmac
+import os
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -157,6 +158,17 @@ class Settings:
     outbox_databases: tuple[str, ...] = ()
     #: How long the job of a tenant that is not ready waits until it is looked at again.
     tenant_wait: dt.timedelta = dt.timedelta(seconds=30)
+    #: Crontab files. Relative paths begin at ``BASE_DIR``; ``{plugin}`` stands for each plugin that is active.
+    crontabs: tuple[str, ...] = ()
+    #: The project's own list of active plugins: names, or a callable that returns them (or its dotted path); it is
+    #: asked each time before lines of crontab files are due.
+    crontab_plugins: Callable[..., Any] | None = None
+    #: Logical queue of their commands; a worker without ``-Q`` consumes it with the others.
+    crontab_queue: str = "crontab"
+    #: How long one command may take, where its line does not say; zero: for ever.
+    crontab_time_limit: dt.timedelta = dt.timedelta(hours=1)
+    #: Folder of the log files of commands that redirect their output nowhere, one for each line; empty: no files.
+    crontab_logs: str = ""
 
 
 def _near(name: str, known: list[str]) -> str:
@@ -218,6 +230,28 @@ def _as_callable(value: Any) -> Callable[..., Any] | None:
     return made
 
 
+def _as_path(value: Any) -> str:
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+        raise TypeError("a path")
+    return os.fspath(value)
+
+
+def _as_paths(value: Any) -> tuple[str, ...]:
+    try:
+        if isinstance(value, (list, tuple)):
+            return tuple(_as_path(one) for one in value)
+    except TypeError:
+        pass
+    raise TypeError("a list of paths")
+
+
+def _as_plugins(value: Any) -> Callable[..., Any] | None:
+    if isinstance(value, (list, tuple)):
+        names = _as_names(value)
+        return lambda: names
+    return _as_callable(value)
+
+
 def _as_positive_int(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise TypeError("a whole number above zero")
@@ -277,6 +311,7 @@ _BY_NAME = {
     "tenancy": _as_tenancy, "tenants": _as_callable, "tenant_databases": _as_names, "tenant_apps": _as_names,
     "outbox_databases": _as_names, "schedule_targets": _as_targets, "schedule_owner": _as_owner,
     "user_schedules": _as_user_schedules,
+    "crontabs": _as_paths, "crontab_plugins": _as_plugins, "crontab_logs": _as_path,
 }  # fmt: skip
 _BY_TYPE = {int: _as_positive_int, dt.timedelta: _as_duration, bool: _as_bool, str: _as_str}
 
@@ -305,7 +340,12 @@ def parse(raw: Mapping[str, Any], databases: Mapping[str, Any]) -> Settings:
             problems.append(f"OUTBOX_DATABASES names {alias!r}, which DATABASES does not define.")
     if problems:
         raise ConfigurationError(problems)
-    return Settings(**values)
+    parsed = Settings(**values)
+    if parsed.crontabs and parsed.queues:
+        # Where queues are listed, others are refused: this one is there with the files.
+        own = parsed.crontab_queue
+        parsed = dataclasses.replace(parsed, queues={**parsed.queues, own: parsed.queues.get(own, own)})
+    return parsed
 
 
 @lru_cache(maxsize=1)

@@ -27,6 +27,7 @@ from taskyard.schedules.definition import Definition
 from taskyard.schedules.firing import Firing
 from taskyard.schedules.models import Backfill, Occurrence, Schedule
 from taskyard.schedules.recurrence import Due
+from taskyard.schedules.sources.crontab.follow import Follower
 from taskyard.settings import get_settings
 
 logger = logging.getLogger(__name__)
@@ -58,9 +59,12 @@ class Scheduler:
     def __init__(self) -> None:
         self._now = dt.datetime.min.replace(tzinfo=dt.UTC)
         self._next_at: dt.datetime | None = None
+        self._crontabs = Follower()
 
     def run_once(self, now: dt.datetime) -> int:
         """Decide about one batch of what is due; how many due times were decided."""
+        # Before anything fires: a plugin may have been switched off.
+        self._crontabs.follow(now)
         self._now, ahead = now, _look()
         done = release(now) if ahead.has_buffered else 0
         if _is_reached(ahead.due_at, now):

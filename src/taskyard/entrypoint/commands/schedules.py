@@ -121,7 +121,8 @@ def list_schedules(options: argparse.Namespace, screen: Screen) -> int:
     elif rows:
         columns = ("NAME", "TENANT", "STATE", "NEXT", "LAST", "TASK", "WHEN")
         screen.table(columns, [
-            (row.name, row.tenant, _state(row, now), ago(row.next_at, now), ago(row.last_at, now), row.task, _when(row))
+            (row.name, row.tenant, state_of(row, now), ago(row.next_at, now), ago(row.last_at, now), row.task,
+             _when(row))
             for row in rows
         ])  # fmt: skip
     else:
@@ -155,7 +156,7 @@ def show_schedule(options: argparse.Namespace, screen: Screen) -> int:
     screen.line(f"  {_when(row)}")
     call = ", ".join([*map(repr, row.args), *(f"{name}={value!r}" for name, value in row.kwargs.items())])
     screen.line(f"  runs {row.task}({call}), overlap {row.overlap}, catch-up {row.catch_up}, origin {row.origin}")
-    screen.line(f"  {_state(row, now)}, next {ago(row.next_at, now)}, version {row.version}")
+    screen.line(f"  {state_of(row, now)}, next {ago(row.next_at, now)}, version {row.version}")
     for text in filter(None, (row.description, row.error, f"paused: {row.pause_reason}" if row.pause_reason else "")):
         screen.line(f"  {text}")
     if last:
@@ -406,7 +407,8 @@ def _when(row: Any) -> str:
         return "nobody can tell"
 
 
-def _state(row: Any, now: dt.datetime) -> str:
+def state_of(row: Any, now: dt.datetime) -> str:
+    """What one does, in a word."""
     if row.error:
         return "parked"
     if not row.enabled:
@@ -422,4 +424,4 @@ def _document(row: Any, now: dt.datetime) -> dict[str, Any]:
         "overlap", "catch_up", "enabled", "paused_until", "paused_by", "pause_reason", "next_at", "last_at", "runs",
         "version", "error",
     )  # fmt: skip
-    return {**{name: getattr(row, name) for name in fields}, "state": _state(row, now), "when": _when(row)}
+    return {**{name: getattr(row, name) for name in fields}, "state": state_of(row, now), "when": _when(row)}

@@ -10,10 +10,12 @@ from django.db.models import Count, Min, Q
 from taskyard.entrypoint.diagnosis.finding import Finding, fail, ok, warn
 from taskyard.entrypoint.screen import duration
 from taskyard.schedules.models import Schedule
+from taskyard.schedules.sources.crontab.files import current
+from taskyard.settings import get_settings
 
 #: So long after a due time somebody should have decided about it, also after a fail-over.
 _LATE = dt.timedelta(seconds=15)
-#: So many parked ones are named.
+#: So many parked ones, and so many broken lines of crontab files, are named.
 _NAMED = 5
 
 
@@ -44,3 +46,19 @@ def schedules() -> Iterator[Finding]:
         )  # fmt: skip
     if about["all"] and not about["late"] and not about["parked"]:
         yield ok("schedules", f"{about['all']:,}, none overdue")
+
+
+def crontabs() -> Iterator[Finding]:
+    """Lines of crontab files that do not run because nobody can read them."""
+    if not get_settings().crontabs:
+        return
+    _, reading = current()
+    for problem in reading.problems[:_NAMED]:
+        yield fail(f"crontab {problem.file}:{problem.line}:{problem.column}", problem.problem, fix="Mend that line.")
+    if len(reading.problems) > _NAMED:
+        yield fail(
+            "more crontab lines", f"{len(reading.problems) - _NAMED:,} more cannot be read",
+            fix="See: taskyard crontab check", facts={"problems": len(reading.problems)},
+        )  # fmt: skip
+    if not reading.problems:
+        yield ok("crontab", f"{len(reading.entries):,} lines in {len(reading.files):,} files")

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from taskyard.schedules.definition import Declaration
 from taskyard.schedules.sources import code
+from taskyard.schedules.sources.reconcile import Change as RowChange
 from taskyard.schedules.target import Change, Found, Item, Target
 from taskyard.schedules.targets import BUILTIN
 
@@ -43,6 +44,6 @@ class Builtin(Target):
         return [_as_change(change) for change in code.sync(adopt=adopt)]
 
 
-def _as_change(change: code.Change) -> Change:
+def _as_change(change: RowChange) -> Change:
     reason = "somebody made a row of that name" if change.kind == "conflict" else ""
     return Change(change.kind, change.name, change.name, change.columns, reason)
