@@ -186,6 +186,32 @@ class InvalidSchedule(TaskyardError):
         super().__init__(f"Schedule {name!r} cannot be used:\n" + "\n".join(f"  - {p}" for p in problems))
 
 
+class UnknownSchedule(TaskyardError):
+    """A schedule that a clock calls for and that the code does not declare."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"The code declares no schedule {name!r}. If it was dropped, sync the target that still calls for it."
+        )
+
+
+class UnknownTarget(TaskyardError):
+    """A target of schedules that nobody wrote."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name, self.known = name, tuple(known)
+        super().__init__(f"There is no target {name!r} of schedules. There are: {', '.join(known)}.")
+
+
+class CannotSay(TaskyardError):
+    """A schedule that the dialect of a target cannot say exactly."""
+
+    def __init__(self, target: str, reason: str) -> None:
+        self.target, self.reason = target, reason
+        super().__init__(f"The target {target!r} cannot say it: {reason}.")
+
+
 class InvalidRecurrence(TaskyardError, ValueError):
     """A recurrence, a bound or a calendar that cannot work, or stored data that is none."""
 

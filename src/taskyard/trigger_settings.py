@@ -18,7 +18,7 @@ ANY_SCHEDULE = "*"
 #: Signatures by a private key only: with a shared secret, whoever can verify can forge, and "none" is no signature.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
-_MOST_SKEW = dt.timedelta(minutes=5)
+_MOST_SKEW = dt.timedelta(minutes=1)
 _MOST_LATENESS = dt.timedelta(days=1)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _TOKENS_ONLY = ("AUDIENCE", "JWKS_URL", "JWKS", "ALGORITHMS", "SUBJECTS", "REUSED_TOKENS")

@@ -65,7 +65,7 @@ def test_who_may_trigger_one_schedule_may_trigger_no_other() -> None:
         ({"ALGORITHMS": ["none"]}, "TRIGGER['ALGORITHMS'] must be a list of some of RS256"),
         ({"ALGORITHMS": ["HS256"]}, "TRIGGER['ALGORITHMS'] must be a list of some of RS256"),
         ({"ALGORITHMS": []}, "TRIGGER['ALGORITHMS'] must be a list of some of RS256"),
-        ({"SKEW": dt.timedelta(hours=1)}, "TRIGGER['SKEW'] must be a timedelta from 0 to 300 seconds"),
+        ({"SKEW": dt.timedelta(hours=1)}, "TRIGGER['SKEW'] must be a timedelta from 0 to 60 seconds"),
         ({"LATENESS": 60}, "TRIGGER['LATENESS'] must be a timedelta from 0 to 86,400 seconds; it is 60."),
         ({"REUSED_TOKENS": 1}, "TRIGGER['REUSED_TOKENS'] must be True or False"),
         ({"ISUER": "x"}, "TRIGGER['ISUER'] is not a setting; there are ISSUER, AUDIENCE"),

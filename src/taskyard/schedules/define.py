@@ -72,7 +72,8 @@ def aim(row: Schedule, definition: Definition, now: dt.datetime) -> None:
     offset = definition.offset(row.tenant, row.name)
     # With jitter, what was due a moment ago may still lie ahead.
     row.decided_until = max(now - offset, row.decided_until) if row.decided_until and row.pk else now - offset
-    due = definition.next_due(row.decided_until) if row.enabled and not _is_over(row, definition) else None
+    is_to_come = row.enabled and not row.is_triggered and not _is_over(row, definition)
+    due = definition.next_due(row.decided_until) if is_to_come else None
     row.next_at = None if due is None else due.at + offset
 
 

@@ -31,7 +31,7 @@ def deliver(call: Call, caller: Caller, now: dt.datetime) -> Occurrence | None:
     declaration = reachable(call.schedule)
     with _outside_tenants(), transaction.atomic(using=control_alias()):
         # Locks the row: calls that come at once stand in line.
-        row = anchor(call.schedule, now)
+        row = anchor(call.schedule, max(now, call.due_at))
         due_at = _due(declaration, call.due_at)
         actor = _actor(caller)
         if caller.proof and _used_before(row.pk, actor, due_at):
