@@ -212,6 +212,15 @@ class CannotSay(TaskyardError):
         super().__init__(f"The target {target!r} cannot say it: {reason}.")
 
 
+class TargetFailed(TaskyardError):
+    """A target of schedules that did not do as it was told."""
+
+    def __init__(self, target: str, key: str, problem: str) -> None:
+        self.target, self.key, self.problem = target, key, problem
+        at = f" at {key!r}" if key else ""
+        super().__init__(f"The target {target!r} failed{at}: {problem} What was done before stays; run it again.")
+
+
 class InvalidRecurrence(TaskyardError, ValueError):
     """A recurrence, a bound or a calendar that cannot work, or stored data that is none."""
 

@@ -243,7 +243,7 @@ def _as_signing_keys(value: Any) -> tuple[SigningKey, ...]:
 
 #: Settings whose values are never repeated in an error.
 _SECRET = frozenset({"signing_keys", "trigger"})
-_BY_NAME = {
+_BY_NAME: dict[str, Callable[[Any], Any]] = {
     "signing_keys": _as_signing_keys, "queues": _as_queues, "retention": _as_retention, "handover": _as_names,
     "tenancy": _as_tenancy, "tenants": _as_callable, "tenant_databases": _as_names, "tenant_apps": _as_names,
     "outbox_databases": _as_names, "schedule_targets": _as_targets, "schedule_owner": _as_owner,

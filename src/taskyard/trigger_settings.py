@@ -148,8 +148,9 @@ def _algorithms(value: Any) -> tuple[str, ...]:
 
 def _subjects(value: Any) -> Mapping[str, tuple[str, ...]]:
     by_schedule = value if isinstance(value, Mapping) else {ANY_SCHEDULE: value}
-    for names in by_schedule.values() or [None]:
-        if not isinstance(names, (list, tuple)) or not names or not all(isinstance(name, str) and name for name in names):
+    for names in by_schedule.values() or [()]:
+        is_list = isinstance(names, (list, tuple)) and len(names) > 0
+        if not is_list or not all(name and isinstance(name, str) for name in names):
             raise TypeError("a list of e-mail addresses or subjects, or a dict of schedule name to such a list")
     return MappingProxyType({str(schedule): tuple(names) for schedule, names in by_schedule.items()})
 

@@ -34,7 +34,7 @@ def call(text: str = "", *, schedule: str = "purge", due_at: dt.datetime = NOW, 
 
 
 def verified(text: str, *, settings: Any = None, **said: Any) -> Any:
-    return token.verify(call(text, **said), settings or trusting(), KeySet(issuer.jwks).find)
+    return token.verify(call(text, **said), settings or trusting(), find=KeySet(issuer.jwks).find)
 
 
 # -- tokens ------------------------------------------------------------------------------------------------------------
@@ -138,16 +138,16 @@ def test_a_key_signs_only_as_its_kind_does_whatever_the_token_says() -> None:
     )  # fmt: skip
     keys = KeySet(lambda: {"keys": [listed]})
     with pytest.raises(Refused, match="ALGORITHMS"):
-        token.verify(call(text), trusting(), keys.find)
-    assert token.verify(call(text), trusting(ALGORITHMS=["RS256", "ES256"]), keys.find)
+        token.verify(call(text), trusting(), find=keys.find)
+    assert token.verify(call(text), trusting(ALGORITHMS=["RS256", "ES256"]), find=keys.find)
     with pytest.raises(Refused):
-        token.verify(call(issuer.token("purge", NOW, kid="curve", key=key_pair("first"))), trusting(), keys.find)
+        token.verify(call(issuer.token("purge", NOW, kid="curve", key=key_pair("first"))), trusting(), find=keys.find)
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Basic dTpw", "Bearer  ", "bearer"])
 def test_without_a_bearer_token_there_is_none(authorization: str) -> None:
     with pytest.raises(Refused):
-        token.verify(Call("purge", "", NOW, authorization, ""), trusting(), KeySet(issuer.jwks).find)
+        token.verify(Call("purge", "", NOW, authorization, ""), trusting(), find=KeySet(issuer.jwks).find)
 
 
 # -- the issuer's keys -------------------------------------------------------------------------------------------------

@@ -83,8 +83,8 @@ class KeySet:
     def _fetch(self) -> None:
         try:
             self._keys = read(self._get())
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            logger.error("The keys of the issuer (TRIGGER['JWKS_URL']) cannot be fetched: %s", error)
+        except (OSError, ValueError, http.client.HTTPException):
+            logger.exception("The keys of the issuer (TRIGGER['JWKS_URL']) cannot be fetched.")
         else:
             self._fetched_at = self._clock()
 

@@ -1,4 +1,4 @@
-"""OpenID Connect tokens (RFC 7519), verified offline: the issuer is asked for its keys now and then, for nothing else."""
+"""OpenID Connect tokens, verified offline: the issuer is asked for its keys now and then, and for nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_CHARACTERS = 8_192
 _REQUIRED = ["exp", "iat", "iss", "aud"]
 
 
-def verify(call: Call, settings: TriggerSettings, find: Callable[[str], jwt.PyJWK]) -> Caller:
+def verify(call: Call, settings: TriggerSettings, *, find: Callable[[str], jwt.PyJWK]) -> Caller:
     """Whose token it is; raises :class:`Refused`.
 
     The due time does not stand in a token. So it must have been made for this delivery, not before its due time, and

@@ -75,7 +75,7 @@ def _caller(call: Call, now: dt.datetime) -> Caller:
     from taskyard.integrations.trigger import token
     from taskyard.integrations.trigger.key_set import key_set
 
-    return token.verify(call, settings, key_set())
+    return token.verify(call, settings, find=key_set())
 
 
 def _call(request: HttpRequest, schedule: str) -> Call:
