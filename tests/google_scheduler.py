@@ -18,10 +18,8 @@ _PARENT = re.compile(r"/v1/(projects/[\w:.-]+/locations/[a-z0-9-]+)/jobs")
 _JOB = re.compile(r"/v1/((projects/[\w:.-]+/locations/[a-z0-9-]+)/jobs/([^/:]+))(?::(\w+))?")
 _LIMITS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 _METHODS = ["HTTP_METHOD_UNSPECIFIED", "POST", "GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"]
-_WRITABLE = {
-    "description", "schedule", "timeZone", "attemptDeadline", "retryConfig", "httpTarget", "pubsubTarget",
-    "appEngineHttpTarget",
-}  # fmt: skip
+_TARGETS = {"httpTarget", "pubsubTarget", "appEngineHttpTarget"}
+_WRITABLE = {"description", "schedule", "timeZone", "attemptDeadline", "retryConfig", *_TARGETS}
 
 
 class Refusal(Exception):
@@ -91,7 +89,9 @@ class GoogleScheduler:
         if unknown := set(paths) - _WRITABLE:
             raise _invalid(f"Invalid update mask: {sorted(unknown)}")
         there = self._found(name)
-        merged = {key: value for key, value in there.items() if key not in paths}
+        # A job has one target: another one takes its place.
+        replaced = {*paths, *(_TARGETS if _TARGETS & set(paths) else ())}
+        merged = {key: value for key, value in there.items() if key not in replaced}
         merged |= {key: job[key] for key in (paths or job) if key in job and key in _WRITABLE}
         self.jobs[name] = self._whole({"name": name, "state": there["state"]}, merged)
         return self.jobs[name]
@@ -152,7 +152,7 @@ class GoogleScheduler:
         return whole
 
     def _target(self, said: dict[str, Any]) -> dict[str, Any]:
-        kinds = [kind for kind in ("httpTarget", "pubsubTarget", "appEngineHttpTarget") if kind in said]
+        kinds = [kind for kind in sorted(_TARGETS) if kind in said]
         if len(kinds) != 1:
             raise _invalid("Exactly one target is required")
         if kinds != ["httpTarget"]:

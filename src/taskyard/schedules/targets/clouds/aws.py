@@ -109,7 +109,7 @@ class AwsEventBridgeScheduler(Target):
         else:
             numbers, zone = wording.numbers_of(self.name, recurrence)
             days = _days(numbers)
-            said = " ".join(",".join(map(str, each)) for each in numbers)
+            said = wording.plain(numbers)
         refuse_differences(self.name, recurrence, Cron(said, timezone=zone, gap="skip", fold="first"), since=self.since)
         minute, hour, month = (_field(index, numbers[index]) for index in (0, 1, 3))
         expression = f"cron({minute} {hour} {days[0]} {month} {days[1]} *)"

@@ -103,6 +103,11 @@ def numbers_in(index: int, text: str) -> list[int]:
     return sorted({int(value) % 7 if index == WEEKDAY else int(value) for value in values(index, text)})  # type: ignore[arg-type]
 
 
+def plain(numbers: list[list[int]]) -> str:
+    """The five fields as lists of numbers, for a comparison."""
+    return " ".join("*" if is_all(index, each) else ",".join(map(str, each)) for index, each in enumerate(numbers))
+
+
 def is_all(index: int, numbers: Collection[int]) -> bool:
     """Whether a field is not limited."""
     low, high = LIMITS[index]
