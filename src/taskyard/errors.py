@@ -221,6 +221,14 @@ class TargetFailed(TaskyardError):
         super().__init__(f"The target {target!r} failed{at}: {problem} What was done before stays; run it again.")
 
 
+class DamagedTarget(TaskyardError):
+    """What a target holds cannot be read, so that nothing of it may be written."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        self.where, self.reason = where, reason
+        super().__init__(f"{where} is left as it is: {reason}.")
+
+
 class InvalidRecurrence(TaskyardError, ValueError):
     """A recurrence, a bound or a calendar that cannot work, or stored data that is none."""
 

@@ -34,7 +34,7 @@ def define(
     tenant, subject = said.pop("tenant", None), said.pop("subject", None)
     enabled, origin = said.pop("enabled", None), said.pop("origin", "api")
     owner = tenant_of_caller() if tenant is None else name_of(tenant)
-    _refuse_odd_names(name, owner)
+    refuse_odd_names(name, owner)
     said["subject"] = ("", "") if subject is None else (subject._meta.label_lower, str(subject.pk))
     wanted = checked(name, {**said, "task": task if isinstance(task, str) else task.name, "recurrence": recurrence})
     with transaction.atomic(using=control_alias()):
@@ -140,9 +140,10 @@ def _is_over(row: Schedule, definition: Definition) -> bool:
     return definition.bounds.is_spent(row.runs)
 
 
-def _refuse_odd_names(name: str, tenant: str) -> None:
-    if not name or len(name) > 200 or not name.isprintable():
-        raise InvalidSchedule(name, ["its name must be 1 to 200 printable characters."])
+def refuse_odd_names(name: str, tenant: str) -> None:
+    """Names that are no names; raises :class:`~taskyard.errors.InvalidSchedule`."""
+    if not name or len(name) > 200 or not name.isprintable() or name.startswith("-"):
+        raise InvalidSchedule(name, ["its name must be 1 to 200 printable characters, the first of them no dash."])
     if not is_tenant_name(tenant):
         raise InvalidName("tenant", tenant, 63)
 

@@ -5,7 +5,7 @@ when the clock calls: :func:`taskyard.schedules.trigger.trigger`, by command or 
 nothing twice, so a clock may call at least once. What a target must say exactly is *when*: a recurrence that its
 dialect cannot say is refused with the reason, never approximated.
 
-To write one: subclass :class:`Target` in a module of ``targets/``, name it in :data:`TARGETS`, and give it
+To write one: subclass :class:`Target` in a module of ``targets/``, name it in ``targets/__init__.py``, and give it
 
 * ``Options``: a frozen dataclass of what ``TASKYARD["SCHEDULE_TARGETS"][name]`` may hold; ``self.options`` is one;
 * ``translate(declaration)``: pure. The :class:`Item` in the target's own form; raises :class:`CannotSay` with a reason
@@ -31,23 +31,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from django.conf import settings as django_settings
+from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from taskyard.errors import CannotSay, ConfigurationError, InvalidSchedule, UnknownTarget
+from taskyard.errors import CannotSay, ConfigurationError, InvalidSchedule
 from taskyard.schedules.definition import Declaration
+from taskyard.schedules.targets import ALIASES, TARGETS, known_target
 from taskyard.settings import OWNER, get_settings
-
-BUILTIN = "builtin"
-#: By name, where each is.
-TARGETS: Mapping[str, str] = {
-    BUILTIN: "taskyard.schedules.targets.builtin.Builtin",
-    "crontab": "taskyard.schedules.targets.crontab.Crontab",
-    "kubernetes": "taskyard.schedules.targets.kubernetes.Kubernetes",
-    "systemd": "taskyard.schedules.targets.systemd.Systemd",
-    "django-celery-beat": "taskyard.schedules.targets.django_celery_beat.Beat",
-}
-#: Other names for the same.
-ALIASES: Mapping[str, str] = {"celery": BUILTIN, "beat": "django-celery-beat"}
 
 Kind = Literal["add", "change", "revert", "adopt", "remove", "conflict", "refuse"]
 #: What a sync writes; the rest it only says.
@@ -123,6 +113,8 @@ class Target(abc.ABC):
     def __init__(self, options: Any, *, owner: str) -> None:
         self.options = options
         self.owner = owner
+        #: From when on a dialect is compared with a schedule, where clocks change.
+        self.since = timezone.now()
 
     @abc.abstractmethod
     def translate(self, declaration: Declaration) -> Item:
@@ -150,6 +142,10 @@ class Target(abc.ABC):
         if written := [change for change in changes if change.kind in WRITTEN]:
             self.apply(written)
         return changes
+
+    def hint(self) -> str:
+        """What somebody has to do after a sync that changed something; empty: nothing."""
+        return ""
 
     def _said(self, declarations: Iterable[Declaration]) -> Iterator[Item | Change]:
         for declaration in declarations:
@@ -199,15 +195,15 @@ def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[st
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def target_named(name: str, **said: Any) -> Target:
-    """The target of a name or another name for it, with its options from the settings; those ``said`` come first.
+def target_named(name: str) -> Target:
+    """The target of a name or another name for it, with its options from the settings.
 
     Raises :class:`~taskyard.errors.UnknownTarget` and :class:`~taskyard.errors.ConfigurationError`.
     """
     found: type[Target] = import_string(TARGETS[known_target(name)])
     settings = get_settings()
     given = [options for key, options in settings.schedule_targets.items() if known_target(key) == found.name]
-    options = {key: value for options in given for key, value in options.items()} | said
+    options = {key: value for options in given for key, value in options.items()}
     if found.shares and not settings.schedule_owner:
         raise ConfigurationError([
             f"SCHEDULE_OWNER must be set for the target {found.name!r}: it is shared, and what belongs to this project"
@@ -232,14 +228,6 @@ def _default_owner() -> str:
     module = str(getattr(django_settings, "ROOT_URLCONF", "")).partition(".")[0]
     name = re.sub(r"[^a-z0-9]+", "-", module.lower()).strip("-")[:40].strip("-")
     return name if OWNER.fullmatch(name) else "taskyard"
-
-
-def known_target(name: str) -> str:
-    """The target that a name or another name for it stands for; raises :class:`~taskyard.errors.UnknownTarget`."""
-    name = ALIASES.get(name, name)
-    if name not in TARGETS:
-        raise UnknownTarget(name, sorted(TARGETS))
-    return name
 
 
 def slug(name: str, longest: int) -> str:

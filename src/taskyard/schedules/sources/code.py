@@ -13,11 +13,12 @@ from django.utils.module_loading import autodiscover_modules
 
 from taskyard.enqueue import control_alias
 from taskyard.errors import InvalidSchedule
-from taskyard.schedules.define import write
+from taskyard.schedules.define import refuse_odd_names, write
 from taskyard.schedules.definition import Declaration, checked
 from taskyard.schedules.models import TRIGGERED, Schedule, ScheduleVersion
 from taskyard.schedules.recurrence import Recurrence
-from taskyard.schedules.target import BUILTIN, checked_path, checked_targets
+from taskyard.schedules.target import checked_path, checked_targets
+from taskyard.schedules.targets import BUILTIN
 from taskyard.tasks.task import Task
 
 #: The origin of rows that follow the code, and the actor of the versions it wrote.
@@ -61,6 +62,7 @@ def register(name: str, recurrence: Recurrence, *, task: Task[Any, Any] | str, *
 
     The same name twice is refused, unless both say the same.
     """
+    refuse_odd_names(name, "")
     targets, http_path = checked_targets(name, said.pop("targets", None)), checked_path(name, said.pop("http_path", ""))
     task_name = task if isinstance(task, str) else task.name
     wanted = Declaration(name, checked(name, {**said, "recurrence": recurrence, "task": task_name}), targets, http_path)

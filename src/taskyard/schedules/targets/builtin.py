@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from taskyard.schedules.definition import Declaration
 from taskyard.schedules.sources import code
-from taskyard.schedules.target import BUILTIN, Change, Found, Item, Target
+from taskyard.schedules.target import Change, Found, Item, Target
+from taskyard.schedules.targets import BUILTIN
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
