@@ -12,7 +12,7 @@ from taskyard.integrations.trigger.caller import Call, Caller, Refused
 from taskyard.schedules.definition import Declaration
 from taskyard.schedules.models import Occurrence
 from taskyard.schedules.sources.code import declared
-from taskyard.schedules.target import BUILTIN
+from taskyard.schedules.targets import BUILTIN
 from taskyard.schedules.trigger import anchor, trigger
 from taskyard.tenancy.context import find_tenancy, tenant_context
 

@@ -96,9 +96,9 @@ class AwsEventBridgeScheduler(Target):
             "event": "taskyard schedule due" if is_bus else "",
             "max_event_age": int(options.max_event_age.total_seconds()),
             "max_retry_attempts": options.max_retry_attempts, "dead_letter": options.dead_letter_arn, "rest": "",
-            "description": wording.description_of(declaration, self.owner, _LONGEST_DESCRIPTION),
+            "description": wording.description_of(declaration, self.owner, longest=_LONGEST_DESCRIPTION),
         }  # fmt: skip
-        return Item(declaration.name, wording.key_of(declaration.name, self.owner, _LONGEST_KEY), fields)
+        return Item(declaration.name, wording.key_of(declaration.name, self.owner, longest=_LONGEST_KEY), fields)
 
     def _cron(self, recurrence: Recurrence) -> tuple[str, str]:
         if isinstance(recurrence, Cron) and (days := _special_days(self.name, recurrence.expression)):
@@ -110,7 +110,8 @@ class AwsEventBridgeScheduler(Target):
             numbers, zone = wording.numbers_of(self.name, recurrence)
             days = _days(numbers)
             said = wording.plain(numbers)
-        refuse_differences(self.name, recurrence, Cron(said, timezone=zone, gap="skip", fold="first"), since=self.since)
+        as_aws = Cron(said, timezone=zone, gap="skip", fold="first")
+        refuse_differences(self.name, wanted=recurrence, said=as_aws, since=self.since)
         minute, hour, month = (_field(index, numbers[index]) for index in (0, 1, 3))
         expression = f"cron({minute} {hour} {days[0]} {month} {days[1]} *)"
         if len(expression) > _LONGEST_EXPRESSION:
@@ -246,7 +247,7 @@ def _fields(there: Mapping[str, Any], description: str) -> dict[str, Any]:
     return {
         "expression": there["ScheduleExpression"], "timezone": there.get("ScheduleExpressionTimezone", "UTC"),
         "state": there.get("State", "ENABLED"),
-        "flexible_window": " ".join(str(window[part]) for part in ("Mode", "MaximumWindowInMinutes") if window.get(part)),
+        "flexible_window": f"{window['Mode']} {window.get('MaximumWindowInMinutes', '')}".rstrip(),
         "after_completion": there.get("ActionAfterCompletion", "NONE"),
         "target": target["Arn"], "role": target["RoleArn"], "input": target.get("Input", ""),
         "event": target.get("EventBridgeParameters", {}).get("DetailType", ""),

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from taskyard.errors import CannotSay, TargetFailed
 from taskyard.schedules.definition import Declaration
 from taskyard.schedules.recurrence import Cron, Recurrence
+from taskyard.schedules.recurrence.cron import Fold, Gap
 from taskyard.schedules.target import Change, Found, Item, Standing, Target
 from taskyard.schedules.targets.clouds import wording
 from taskyard.schedules.targets.dialect import refuse_differences, refuse_window
@@ -23,6 +24,8 @@ _TIMEOUT_SECONDS = 30.0
 #: What Google adds to every job.
 _ADDED_HEADERS = frozenset({"user-agent"})
 _UTC = "Etc/UTC"
+#: What it could do where clocks change; where all of it comes to the same, nothing changes for the schedule.
+_AS_IT_MAY_BE: tuple[tuple[Gap, Fold], ...] = (("next_valid", "both"), ("skip", "first"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,25 +92,22 @@ class GoogleCloudScheduler(Target):
             "retry_count": options.retry_count, "max_doublings": options.max_doublings,
             "max_retry_duration": options.max_retry_duration.total_seconds(),
             "min_backoff": options.min_backoff.total_seconds(), "max_backoff": options.max_backoff.total_seconds(),
-            "description": wording.description_of(declaration, self.owner, _LONGEST_DESCRIPTION),
+            "description": wording.description_of(declaration, self.owner, longest=_LONGEST_DESCRIPTION),
         }  # fmt: skip
-        return Item(declaration.name, wording.key_of(declaration.name, self.owner, _LONGEST_KEY), fields)
+        return Item(declaration.name, wording.key_of(declaration.name, self.owner, longest=_LONGEST_KEY), fields)
 
     def _cron(self, recurrence: Recurrence) -> tuple[str, str]:
         numbers, zone = wording.numbers_of(self.name, recurrence)
         expression = " ".join(_field(index, each) for index, each in enumerate(numbers))
         try:
-            refuse_differences(
-                self.name, recurrence, Cron(expression, timezone=zone, gap="next_valid", fold="both"), since=self.since
-            )
-            refuse_differences(
-                self.name, recurrence, Cron(expression, timezone=zone, gap="skip", fold="first"), since=self.since
-            )
+            for gap, fold in _AS_IT_MAY_BE:
+                said = Cron(expression, timezone=zone, gap=gap, fold=fold)
+                refuse_differences(self.name, wanted=recurrence, said=said, since=self.since)
         except CannotSay:
             raise CannotSay(
                 self.name,
-                f"what it does at times that the clocks of {zone} skip or repeat is not defined, and the schedule is due"
-                " then; choose a time that they always show once, or UTC",
+                f"what it does at times that the clocks of {zone} skip or repeat is not defined, and the schedule is "
+                "due then; choose a time that they always show once, or UTC",
             ) from None
         return expression, zone
 
@@ -162,7 +162,9 @@ class GoogleCloudScheduler(Target):
         parts = urlsplit(self.options.endpoint)
         return CloudSchedulerClient(
             transport=CloudSchedulerRestTransport(
-                host=parts.netloc, url_scheme=parts.scheme, credentials=AnonymousCredentials()
+                host=parts.netloc,
+                url_scheme=parts.scheme,
+                credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
             )
         )
 
@@ -172,7 +174,7 @@ def _field(index: int, numbers: list[int]) -> str:
     if wording.is_all(index, numbers):
         return "*"
     first, last = numbers[0], numbers[-1]
-    steps = {after - before for before, after in zip(numbers, numbers[1:], strict=False)}
+    steps = wording.steps_of(numbers)
     if len(numbers) < 3 or len(steps) != 1:
         return ",".join(map(str, numbers))
     (step,) = steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -48,7 +49,7 @@ def read_mark(text: str, owner: str) -> Mark | None:
         return None
 
 
-def description_of(declaration: Declaration, owner: str, longest: int) -> str:
+def description_of(declaration: Declaration, owner: str, *, longest: int) -> str:
     """As much of a declaration's description as has room behind the mark."""
     room = longest - len(_mark(owner, "0" * 16, declaration.name)) - 1
     return " ".join(declaration.definition.description.split())[: max(0, room)].rstrip()
@@ -58,7 +59,7 @@ def _mark(owner: str, seal: str, name: str) -> str:
     return f"[taskyard {owner} {seal} {json.dumps(name, ensure_ascii=False)}]"
 
 
-def key_of(name: str, owner: str, longest: int) -> str:
+def key_of(name: str, owner: str, *, longest: int) -> str:
     """What a job is called there."""
     return slug(f"{owner}-{name}", longest)
 
@@ -114,9 +115,14 @@ def is_all(index: int, numbers: Collection[int]) -> bool:
     return len(numbers) == high - low + 1
 
 
+def steps_of(numbers: list[int]) -> set[int]:
+    """The distances between neighbours."""
+    return {after - before for before, after in itertools.pairwise(numbers)}
+
+
 def step_of(index: int, numbers: list[int]) -> int | None:
     """The step with which they go from the first to the end of the field; None if they do not."""
-    steps = {after - before for before, after in zip(numbers, numbers[1:], strict=False)}
+    steps = steps_of(numbers)
     if len(numbers) < 3 or len(steps) != 1:
         return None
     (step,) = steps
