@@ -233,6 +233,12 @@ def test_an_unknown_schedule_and_one_of_the_built_in_scheduler_look_like_a_wrong
     assert counts() == (0, 0)
 
 
+def test_without_a_token_a_header_of_google_proves_nothing() -> None:
+    answer = deliver(**{"X-CloudScheduler": "true", "X-CloudScheduler-JobName": "shop-purge"})
+    assert answer.status_code == 403
+    assert counts() == (0, 0)
+
+
 def test_a_row_that_somebody_made_is_not_reached(issuer: Issuer) -> None:
     Schedule.objects.define(name="by hand", recurrence=Every(HOUR), task=nothing)
     assert deliver(issuer.token("by hand", NOW), schedule="by hand").status_code == 403
