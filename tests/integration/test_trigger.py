@@ -145,7 +145,14 @@ def test_a_signed_header_triggers_and_its_due_time_may_stand_in_the_body() -> No
     assert counts() == (1, 1)
 
 
-def test_csrf_is_no_matter(issuer: Issuer) -> None:
+def test_csrf_and_logins_are_no_matter(issuer: Issuer, settings: Any) -> None:
+    settings.MIDDLEWARE = [
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    ]
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     strict = Client(enforce_csrf_checks=True)
     assert deliver(issuer.token("purge", NOW), client=strict).status_code == 200
 
