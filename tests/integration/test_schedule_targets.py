@@ -325,6 +325,9 @@ def test_a_job_that_a_person_made_of_a_cronjob_runs_at_once() -> None:
     declare(daily=DAILY)
     code, out, _ = command("run", "--due=job:by-ada", "daily")
     assert (code, out) == (0, f"Job {Job.objects.get().id}.\n")
+    Job.objects.all().delete()
+    code, out, _ = command("run", "--due=job:purge-20261121", "daily")
+    assert (code, out) == (0, f"Job {Job.objects.get().id}.\n")
 
 
 def test_a_clock_that_calls_for_nothing_known_fails() -> None:
