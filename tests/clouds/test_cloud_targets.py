@@ -367,6 +367,15 @@ def test_a_failure_of_aws_says_what_failed(aws: Any) -> None:
 # -- both --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("name", "option", "value"), [(GOOGLE, "attempt_deadline", 60), (GOOGLE, "retry_count", "5"), (AWS, "region", None)]
+)
+def test_options_of_a_wrong_type_are_told(name: str, option: str, value: Any, settings: Any) -> None:
+    settings.TASKYARD = {"SCHEDULE_OWNER": "shop", "SCHEDULE_TARGETS": {name: {option: value}}}
+    with pytest.raises(ConfigurationError, match=f"{option} must be a "):
+        target_named(name)
+
+
 @pytest.mark.parametrize("name", [GOOGLE, AWS])
 def test_without_an_owner_of_its_own_no_cloud_is_touched(name: str, settings: Any) -> None:
     settings.TASKYARD = {"SCHEDULE_TARGETS": {name: {}}}

@@ -10,7 +10,7 @@ from django.db import transaction
 from taskyard.enqueue import control_alias
 from taskyard.integrations.trigger.caller import Call, Caller, Refused
 from taskyard.schedules.definition import Declaration
-from taskyard.schedules.models import Occurrence
+from taskyard.schedules.models import Occurrence, Schedule
 from taskyard.schedules.sources.code import declared
 from taskyard.schedules.targets import BUILTIN
 from taskyard.schedules.trigger import anchor, trigger
@@ -30,8 +30,8 @@ def deliver(call: Call, caller: Caller, now: dt.datetime) -> Occurrence | None:
     """
     declaration = reachable(call.schedule)
     with _outside_tenants(), transaction.atomic(using=control_alias()):
-        # Locks the row: calls that come at once stand in line.
-        row = anchor(call.schedule, max(now, call.due_at))
+        # Calls that come at once stand in line.
+        row = Schedule.objects.select_for_update().get(pk=anchor(call.schedule, max(now, call.due_at)).pk)
         due_at = _due(declaration, call.due_at)
         actor = _actor(caller)
         if caller.proof and _used_before(row.pk, actor, due_at):
