@@ -221,6 +221,17 @@ class CannotSay(TaskyardError):
         super().__init__(f"The target {target!r} cannot say it: {reason}.")
 
 
+class TargetFailed(TaskyardError):
+    """A target of schedules that did not do as it was told."""
+
+    def __init__(self, target: str, key: str, problem: str) -> None:
+        self.target, self.key, self.problem = target, key, problem
+        at = f" at {key!r}" if key else ""
+        super().__init__(
+            f"The target {target!r} failed{at}: {problem.rstrip('.')}. What was done before stays; run it again."
+        )
+
+
 class DamagedTarget(TaskyardError):
     """What a target holds cannot be read, so that nothing of it may be written."""
 

@@ -9,7 +9,7 @@ import hmac
 import os
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, get_type_hints
 
 from django.conf import settings as django_settings
@@ -17,6 +17,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from taskyard.errors import ConfigurationError
+from taskyard.trigger_settings import TriggerSettings, read_trigger
 
 _DAY = dt.timedelta(days=1)
 
@@ -169,6 +170,8 @@ class Settings:
     crontab_time_limit: dt.timedelta = dt.timedelta(hours=1)
     #: Folder of the log files of commands that redirect their output nowhere, one for each line; empty: no files.
     crontab_logs: str = ""
+    #: Whom the HTTP trigger believes (docs/trigger.md); None: nobody, and it refuses everything.
+    trigger: TriggerSettings | None = None
 
 
 def _near(name: str, known: list[str]) -> str:
@@ -305,13 +308,14 @@ def _as_user_schedules(value: Any) -> UserSchedules | None:
 
 
 #: Settings whose values are never repeated in an error.
-_SECRET = frozenset({"signing_keys"})
-_BY_NAME = {
+_SECRET = frozenset({"signing_keys", "trigger"})
+_BY_NAME: dict[str, Callable[[Any], Any]] = {
     "signing_keys": _as_signing_keys, "queues": _as_queues, "retention": _as_retention, "handover": _as_names,
     "tenancy": _as_tenancy, "tenants": _as_callable, "tenant_databases": _as_names, "tenant_apps": _as_names,
     "outbox_databases": _as_names, "schedule_targets": _as_targets, "schedule_owner": _as_owner,
     "user_schedules": _as_user_schedules,
     "crontabs": _as_paths, "crontab_plugins": _as_plugins, "crontab_logs": _as_path,
+    "trigger": partial(read_trigger, as_keys=_as_signing_keys),
 }  # fmt: skip
 _BY_TYPE = {int: _as_positive_int, dt.timedelta: _as_duration, bool: _as_bool, str: _as_str}
 
@@ -333,6 +337,8 @@ def parse(raw: Mapping[str, Any], databases: Mapping[str, Any]) -> Settings:
         except TypeError as wanted:
             given = "something else (not shown)" if name in _SECRET else repr(value)
             problems.append(f"{key} must be {wanted}; it is {given}.")
+        except ConfigurationError as several:
+            problems += several.problems
     if values.get("database", "default") not in databases:
         problems.append(f"DATABASE names {values.get('database', 'default')!r}, which DATABASES does not define.")
     for alias in values.get("outbox_databases", ()):

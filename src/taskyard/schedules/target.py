@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import datetime as dt
 import difflib
 import hashlib
 import json
@@ -240,6 +241,9 @@ def _of_wrong_type(options: type, given: Mapping[str, Any]) -> Iterator[str]:
         value = given.get(field.name, made)
         if isinstance(made, str) and not isinstance(value, str):
             yield f"{field.name} must be a string; it is {value!r:.100}"
+        if isinstance(made, (int, dt.timedelta)) and type(value) is not type(made):
+            wanted = "a whole number" if isinstance(made, int) else "a timedelta"
+            yield f"{field.name} must be {wanted}; it is {value!r:.100}"
         if isinstance(made, Mapping) and not isinstance(value, Mapping):
             yield f"{field.name} must be a dict; it is {value!r:.100}"
         if isinstance(made, tuple) and not (

@@ -13,10 +13,17 @@ TARGETS: Mapping[str, str] = {
     "crontab": "taskyard.schedules.targets.crontab.Crontab",
     "kubernetes": "taskyard.schedules.targets.kubernetes.Kubernetes",
     "systemd": "taskyard.schedules.targets.systemd.Systemd",
+    "google-cloud-scheduler": "taskyard.schedules.targets.clouds.google.GoogleCloudScheduler",
+    "aws-eventbridge-scheduler": "taskyard.schedules.targets.clouds.aws.AwsEventBridgeScheduler",
     "django-celery-beat": "taskyard.schedules.targets.django_celery_beat.Beat",
 }
 #: Other names for the same.
-ALIASES: Mapping[str, str] = {"celery": BUILTIN, "beat": "django-celery-beat"}
+ALIASES: Mapping[str, str] = {
+    "celery": BUILTIN,
+    "beat": "django-celery-beat",
+    "google": "google-cloud-scheduler",
+    "aws": "aws-eventbridge-scheduler",
+}
 
 
 def known_target(name: str) -> str:
