@@ -22,6 +22,7 @@ def connect() -> None:
     open_door("cancel", cancel)
     open_door("current_job", current_job)
     open_door("celery_task", _celery_task)
+    open_door("celery_job", _celery_job)
     open_door("route", _route)
     open_door("default_queue", _default_queue)
     open_door("tell_canvases", _tell_canvases)
@@ -37,6 +38,12 @@ def _celery_task(name: str) -> Any:
     from taskyard.celery import get_app
 
     return get_app().tasks[name]
+
+
+def _celery_job(*args: Any, **said: Any) -> Any:
+    from taskyard.celery.beat.calls import job_of_call
+
+    return job_of_call(*args, **said)
 
 
 def _route(task: str) -> str:

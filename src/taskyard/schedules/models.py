@@ -32,8 +32,8 @@ class ScheduleManager(models.Manager):  # type: ignore[type-arg]
         the name of a task. Nothing that was due before is run now: the first due time is the next one from here on. A
         definition that changes nothing leaves the row, its version and its next due time as they are.
 
-        ``said``: ``tenant, args, kwargs, queue, priority, tenants, spread, bounds, overlap, catch_up, catch_up_count,
-        catch_up_window, pause_after_failures, subject, description, enabled, origin, by``; see
+        ``said``: ``tenant, args, kwargs, queue, priority, options, tenants, spread, bounds, overlap, catch_up,
+        catch_up_count, catch_up_window, pause_after_failures, subject, description, enabled, origin, by``; see
         :class:`~taskyard.schedules.definition.Definition` for what each means. Raises
         :class:`~taskyard.errors.InvalidSchedule` naming everything that is wrong.
         """
@@ -59,6 +59,8 @@ class Schedule(models.Model):
     #: Logical queue name; empty: as the task says.
     queue = models.CharField(max_length=255, default="")
     priority = models.SmallIntegerField(null=True)
+    #: What ``apply_async`` is given besides: :data:`~taskyard.schedules.definition.OPTIONS`.
+    options = JsonTextField(default=dict)
     #: Run once for each of these: ``"each"`` (that is ready), a list of names, or NULL for one run.
     tenants = JsonTextField(null=True)
     #: Seconds over which the runs of a due time are spread, if it has one for each of several tenants.
@@ -89,7 +91,9 @@ class Schedule(models.Model):
     #: Counts up with each change of the definition.
     version = models.PositiveIntegerField(default=1)
     #: The next due time as it will be decided, jitter included; NULL: there is none, or it is disabled or parked.
-    next_at = models.DateTimeField(null=True, db_index=True)
+    next_at = models.DateTimeField(null=True)
+    #: Who decides about it: empty: any scheduler; a name: those that were started for it, and no other.
+    keeper = models.CharField(max_length=32, default="")
     #: Due times up to this one are decided.
     decided_until = models.DateTimeField()
     #: How often it has fired, and when last.
@@ -108,6 +112,7 @@ class Schedule(models.Model):
             models.UniqueConstraint(fields=["tenant", "name"], name="taskyard_schedule_name"),
         ]
         indexes: ClassVar = [
+            models.Index(fields=["keeper", "next_at"], name="taskyard_schedule_next"),
             models.Index(fields=["subject_type", "subject_id"], name="taskyard_schedule_subject"),
         ]
 

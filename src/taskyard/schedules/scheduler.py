@@ -55,18 +55,20 @@ class Scheduler:
     name = "scheduler"
     channels: Sequence[str] = (CHANGED,)
 
-    def __init__(self) -> None:
+    def __init__(self, keeper: str = "") -> None:
+        #: Whose schedules it decides about: nobody's, or those that are kept for it.
+        self.keeper = keeper
         self._now = dt.datetime.min.replace(tzinfo=dt.UTC)
         self._next_at: dt.datetime | None = None
 
     def run_once(self, now: dt.datetime) -> int:
         """Decide about one batch of what is due; how many due times were decided."""
         self._now = now
-        self._next_at, has_buffered = _look()
+        self._next_at, has_buffered = _look(self.keeper)
         done = release(now) if has_buffered else 0
         if self._next_at is not None and self._next_at <= now:
-            done += decide_due(now)
-            self._next_at, _ = _look()
+            done += decide_due(now, self.keeper)
+            self._next_at, _ = _look(self.keeper)
         return done
 
     def pause(self, done: int, *, is_deaf: bool) -> dt.timedelta:
@@ -95,18 +97,18 @@ class _Plan:
     firings: list[Firing]
 
 
-def decide_due(now: dt.datetime) -> int:
+def decide_due(now: dt.datetime, keeper: str = "") -> int:
     """Decide about the most urgent schedules that nobody has in hand; how many due times were decided."""
     alias = control_alias()
     try:
         with _bounded(alias):
-            return _decide(_taken(_upcoming().filter(next_at__lte=now).order_by("next_at")[:BATCH]), now)
+            return _decide(_taken(_upcoming(keeper).filter(next_at__lte=now).order_by("next_at")[:BATCH]), now)
     except Error:
         if not connections[alias].is_usable():
             raise
         # What one of them asks or writes: found alone, so that it stops no other.
         logger.exception("A batch of schedules could not be written; they are decided about one by one.")
-    due = _upcoming().filter(next_at__lte=now).order_by("next_at")[:BATCH]
+    due = _upcoming(keeper).filter(next_at__lte=now).order_by("next_at")[:BATCH]
     return sum(_decide_alone(pk, now) for pk in list(due.values_list("pk", flat=True)))
 
 
@@ -126,7 +128,7 @@ def _decide_alone(pk: int, now: dt.datetime) -> int:
     alias = control_alias()
     try:
         with _bounded(alias):
-            return _decide(_taken(_upcoming().filter(pk=pk, next_at__lte=now)), now)
+            return _decide(_taken(Schedule.objects.filter(pk=pk, next_at__lte=now)), now)
     except _ITS_OWN as error:
         with transaction.atomic(using=alias):
             for row in _taken(Schedule.objects.filter(pk=pk)):
@@ -295,12 +297,11 @@ def run_now(row: Schedule, *, by: Any = "", now: dt.datetime | None = None) -> O
     return fire.occurrence
 
 
-def _look() -> tuple[dt.datetime | None, bool]:
+def _look(keeper: str) -> tuple[dt.datetime | None, bool]:
     """When something is due next, and whether something waits for a job to end: one short question."""
     found = (
-        Schedule.objects.all()
+        _upcoming(keeper)
         .annotate(waiting=Exists(Occurrence.objects.buffered()))
-        .filter(next_at__isnull=False)
         .order_by("next_at")
         .values_list("next_at", "waiting")
         .first()
@@ -308,8 +309,8 @@ def _look() -> tuple[dt.datetime | None, bool]:
     return found if found is not None else (None, Occurrence.objects.buffered().exists())
 
 
-def _upcoming() -> Any:
-    return Schedule.objects.filter(next_at__isnull=False)
+def _upcoming(keeper: str) -> Any:
+    return Schedule.objects.filter(keeper=keeper, next_at__isnull=False)
 
 
 def _taken(query: Any) -> list[Any]:
