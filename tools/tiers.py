@@ -60,6 +60,7 @@ MATRIX_RUNS = (("unit", "sqlite"), ("integration", "sqlite"), ("integration", "p
 INSTALL = """
 "$1" -m venv "$2"
 "$2/bin/python" -m pip --disable-pip-version-check install --quiet --editable '.[test]' "$3"
+"$2/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps --requirement tests/compat/packages.txt
 touch "$2/.test"
 """
 

@@ -12,7 +12,6 @@ from django.db import IntegrityError, transaction
 from taskyard.compat.django_celery_beat.reading import SUBJECT, Said, read
 from taskyard.enqueue import control_alias
 from taskyard.schedules.decisions import Decision
-from taskyard.schedules.define import aim
 from taskyard.schedules.models import Occurrence, Schedule
 
 logger = logging.getLogger(__name__)
@@ -34,6 +33,7 @@ _OF_TIMES = (
     "crontab__day_of_month", "crontab__month_of_year", "crontab__timezone", "solar__event", "solar__latitude",
     "solar__longitude", "clocked__clocked_time",
 )  # fmt: skip
+_SOLAR = 1 + _OWN.index("solar_id")
 #: Where a row of theirs says when.
 TIMES = ("interval", "crontab", "solar", "clocked")
 
@@ -81,14 +81,16 @@ class Mirror:
         self._is_stale, self._began_at, self._place, self._seen = False, now, 0, set()
         # As Beat does when it comes across one, and without a save: that would send everybody looking.
         enabled = self.model.objects.filter(enabled=True)
-        enabled.filter(one_off=True, total_run_count__gt=0).update(enabled=False, total_run_count=0)
-        enabled.filter(expires__lte=now).update(enabled=False)
+        enabled.filter(one_off=True, total_run_count__gt=0).update(enabled=False, total_run_count=0, last_run_at=None)
+        enabled.filter(expires__lte=now).update(enabled=False, last_run_at=None)
 
     def _compare(self, now: dt.datetime) -> None:
         rows = self.model.objects.filter(pk__gt=self._place).order_by("pk")
         found = list(rows.values_list("pk", *_OWN, *_OF_TIMES)[:CHUNK])
         marks = {row[0]: hash(row) for row in found}
-        changed = [pk for pk, mark in marks.items() if self._marks.get(pk) != mark]
+        # The sun has no recurrence: its next time is read again and again.
+        sunny = {row[0] for row in found if row[_SOLAR] is not None}
+        changed = [pk for pk, mark in marks.items() if self._marks.get(pk) != mark or pk in sunny]
         if changed:
             self._mirror(self._whole().filter(pk__in=changed), now)
         self._marks.update(marks)
@@ -143,52 +145,50 @@ class Mirror:
 
     def _row(self, task: Any, said: Said, now: dt.datetime) -> Schedule:
         row = Schedule(
-            tenant=self.tenant, origin=self.keeper, keeper=self.keeper, created_at=now, version=0,
-            decided_until=said.since, last_at=task.last_run_at, created_by=self.keeper,
+            tenant=self.tenant, origin=self.keeper, keeper=self.keeper, created_by=self.keeper, created_at=now,
+            decided_until=said.since, last_at=task.last_run_at, version=0,
         )  # fmt: skip
         _say(row, task, said, now)
-        row.decided_until = said.since
-        if row.next_at is not None and said.definition is not None:
-            due = said.definition.next_due(said.since)
-            row.next_at = None if due is None else due.at
+        _aim(row, said, said.since)
         return row
 
     def _change(self, pk: int, task: Any, now: dt.datetime) -> None:
         try:
             with transaction.atomic(using=control_alias()):
                 row = Schedule.objects.select_for_update().filter(pk=pk).first()
-                if row is None:
+                said = read(task, now=now, before=row.recurrence if row else None)
+                if row is None or not _differs(row, task, said):
                     return
-                said = read(task, now=now, before=row.recurrence)
-                if not _differs(row, task, said):
-                    return
-                fresh = self._row(task, said, now)
-                anew = bool(row.error) or not row.enabled or (row.recurrence, row.bounds) != (
-                    fresh.recurrence, fresh.bounds,
-                )  # fmt: skip
-                _say(row, task, said, now, is_aimed=anew)
-                if anew and said.definition is not None and said.definition.recurrence.kind == "at":
-                    row.decided_until, row.next_at = fresh.decided_until, fresh.next_at
+                was = (row.enabled, row.error, row.recurrence, row.bounds)
+                _say(row, task, said, now)
+                if was != (row.enabled, row.error, row.recurrence, row.bounds):
+                    # What was due before is not run, but for a time that is said once and for all.
+                    is_once = said.definition is not None and said.definition.recurrence.kind == "at"
+                    _aim(row, said, said.since if is_once else max(now, row.decided_until))
                 row.save(using=control_alias())
         except IntegrityError:
             logger.exception("Periodic task %r runs as it was before: its new name is taken.", task.name)
 
 
-def _say(row: Schedule, task: Any, said: Said, now: dt.datetime, *, is_aimed: bool = True) -> None:
+def _say(row: Schedule, task: Any, said: Said, now: dt.datetime) -> None:
     row.name, row.enabled, row.updated_at = task.name, task.enabled, now
     row.version += 1
     row.error = said.problem if task.enabled else ""
     row.runs = task.total_run_count if task.one_off else max(row.runs, task.total_run_count)
     row.subject_type, row.subject_id = SUBJECT, str(task.pk)
     if said.definition is None:
-        row.task, row.next_at, row.recurrence = task.task, None, row.recurrence or {}
+        row.task, row.recurrence = task.task, row.recurrence or {}
         return
     for column, value in said.definition.as_columns().items():
         setattr(row, column, value)
-    if is_aimed:
-        aim(row, said.definition, now)
-    elif not row.enabled:
-        row.next_at = None
+
+
+def _aim(row: Schedule, said: Said, since: dt.datetime) -> None:
+    """Let the first due time after ``since`` be the next."""
+    row.decided_until, definition = since, said.definition
+    is_over = definition is None or definition.bounds.is_spent(row.runs)
+    due = None if is_over or definition is None or not row.enabled else definition.next_due(since)
+    row.next_at = None if due is None else due.at
 
 
 def _differs(row: Schedule, task: Any, said: Said) -> bool:

@@ -95,7 +95,7 @@ def _times(task: Any, since: dt.datetime, *, now: dt.datetime, before: Any) -> t
         # Beat runs at once what is set to a time that has passed.
         return At(max(asked, since)), Bounds(**limits)
     if task.solar_id is not None:
-        return At(_next_solar(task.solar, now, before)), Bounds(**limits)
+        return At(_next_solar(task.solar, since, now=now, before=before)), Bounds(**limits)
     raise ValueError("it has no interval, crontab, solar or clocked schedule")
 
 
@@ -114,10 +114,10 @@ def _interval(interval: Any, since: dt.datetime, before: Any) -> Recurrence:
     return counted
 
 
-def _next_solar(solar: Any, now: dt.datetime, before: Any) -> dt.datetime:
-    """The next time the sun does that; once known it stays until it has passed."""
+def _next_solar(solar: Any, since: dt.datetime, *, now: dt.datetime, before: Any) -> dt.datetime:
+    """The next time the sun does that; once known it stays until it was run."""
     stored: Mapping[str, Any] = before or {}
-    if stored.get("kind") == "at" and (known := dt.datetime.fromisoformat(stored["at"])) > now:
+    if stored.get("kind") == "at" and (known := dt.datetime.fromisoformat(stored["at"])) > since:
         return known
     schedule = solar.schedule
     schedule.nowfun = lambda: now

@@ -71,7 +71,7 @@ class Turns:
         """Nothing to give back."""
 
 
-class DatabaseScheduler(schedulers.DatabaseScheduler):  # type: ignore[misc]
+class DatabaseScheduler(schedulers.DatabaseScheduler):
     """Runs ``PeriodicTask`` rows by Taskyard's engine: each due time once, with any number of Beats.
 
     What they look like in memory (``schedule`` and its entries) is read when somebody asks for it, and is not what it

@@ -40,7 +40,7 @@ def stamps() -> dict[str, dt.datetime | None]:
     return found
 
 
-class TenantAwareModelEntry(ModelEntry):  # type: ignore[misc]
+class TenantAwareModelEntry(ModelEntry):
     """An entry whose row is in the schema its headers name."""
 
     def is_due(self) -> Any:
@@ -107,7 +107,8 @@ class TenantAwareDatabaseScheduler(TenantAwareSchedulerMixin, DatabaseScheduler)
 
     def enabled_models(self) -> list[Any]:
         """The enabled rows of all schemas; raises ``ValueError`` for a name that two of them have."""
-        models, places = [], {}
+        models: list[Any] = []
+        places: dict[str, str] = {}
         for schema in self.get_schema_names():
             with schema_context(schema):
                 for task in self.enabled_models_qs():

@@ -18,7 +18,7 @@ _EVERYBODY = "__all_tenants_only__"
 _PICKLED = 8
 
 
-class TenantAwareScheduleEntry(classic.ScheduleEntry):  # type: ignore[misc]
+class TenantAwareScheduleEntry(classic.ScheduleEntry):
     """An entry that bears the option ``tenant_schemas``, which stands in its headers by then."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -78,7 +78,7 @@ def _entry_for(schema: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-class TenantAwareScheduler(TenantAwareSchedulerMixin, classic.Scheduler):  # type: ignore[misc]
+class TenantAwareScheduler(TenantAwareSchedulerMixin, classic.Scheduler):
     """Entries in memory."""
 
     Entry = TenantAwareScheduleEntry
@@ -88,7 +88,7 @@ class TenantAwareScheduler(TenantAwareSchedulerMixin, classic.Scheduler):  # typ
         super().merge_inplace(self._tenant_aware_beat_schedule_to_dict(b))
 
 
-class TenantAwarePersistentScheduler(TenantAwareSchedulerMixin, classic.PersistentScheduler):  # type: ignore[misc]
+class TenantAwarePersistentScheduler(TenantAwareSchedulerMixin, classic.PersistentScheduler):
     """Entries in a file."""
 
     Entry = TenantAwareScheduleEntry
