@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
+
+from django.conf import settings as django_settings
 
 from taskyard.tasks.doors import open_door
 
@@ -30,6 +33,9 @@ def connect() -> None:
     open_door("run_eagerly", _run_eagerly)
     serve_with(enqueue.enqueue_for_tenants)
     serve_shared_tasks()
+    if getattr(django_settings, "CRON_CLASSES", None):
+        # The task that runs them.
+        import_module("taskyard.compat.django_cron")
     # Also those that are opened before anybody enters a tenant.
     watch_connections()
 

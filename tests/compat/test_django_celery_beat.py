@@ -1,6 +1,7 @@
 """django-celery-beat's own scheduler tests, run against our class in the place of theirs.
 
-They come from its source distribution. Its package is installed without its dependencies, because it caps Django (tests/compat/packages.txt).
+They come from its source distribution. The package itself is installed without dependencies, because it caps Django
+(tests/compat/packages.txt).
 """
 
 import os
@@ -74,7 +75,8 @@ def test_their_scheduler_tests_pass_but_for_what_is_safer_here(
     report = tmp_path / "report.xml"
     suite = subprocess.run(
         [sys.executable, "-m", "pytest", "-c", "pytest.ini", "-p", "no:randomly", "-p", "tests.compat.beat_plugin",
-         "--no-migrations", "--timeout=60", "--import-mode=prepend", f"--junitxml={report}", "--tb=short", "t/unit/test_schedulers.py"],
+         "--no-migrations", "--timeout=60", "--import-mode=prepend", f"--junitxml={report}", "--tb=short",
+         "t/unit/test_schedulers.py"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]),
              "DJANGO_SETTINGS_MODULE": "beat_settings"},

@@ -13,10 +13,10 @@ from taskyard.errors import TaskyardError
 from taskyard.schedules.recurrence import Bounds, Calendar, Cron
 from taskyard.schedules.recurrence.calendars import WEEKDAYS
 from taskyard.schedules.sources.beat import every
-from taskyard.schedules.sources.imports import Found
+from taskyard.schedules.sources.imports import Found, Source
 from taskyard.tasks.task import task
 
-ORIGIN = "django-cron"
+SOURCE = Source("import:django-cron")
 _DAY_MINUTES = 24 * 60
 
 

@@ -79,7 +79,8 @@ def _pattern(row: Schedule, definition: Definition, now: dt.datetime) -> Task[An
             queue_name=row.queue or None, priority=row.priority, created_by=row.created_by or None
         )  # fmt: skip
     job = _called_by_celery(row, definition, now)
-    job.created_by = row.created_by
+    # Each of them is the root of what follows from it.
+    job.created_by, job.root = row.created_by, job.root if job.parent else None
     return job
 
 

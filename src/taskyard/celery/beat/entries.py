@@ -13,10 +13,12 @@ from taskyard.errors import TaskyardError
 from taskyard.schedules.definition import OPTIONS
 from taskyard.schedules.recurrence import Bounds
 from taskyard.schedules.sources.beat import every, times_of_crontab
-from taskyard.schedules.sources.imports import Found
+from taskyard.schedules.sources.imports import Found, Source
 
-#: Name of the source, and of the rows' origin where they are imported once.
+#: Rows that follow the entries while a Beat of ours runs have it with the app's name.
 ORIGIN = "celery-beat-schedule"
+#: Rows that are made of them once.
+SOURCE = Source(f"import:{ORIGIN}")
 #: Beat sends whatever still runs, and once for all that was missed.
 LIKE_BEAT: Mapping[str, Any] = {"overlap": "allow", "catch_up": "one"}
 _KNOWN = {"task", "schedule", "args", "kwargs", "options", "relative", "tenant_schemas"}

@@ -10,16 +10,20 @@ from django_celery_beat.models import PeriodicTask, PeriodicTasks
 
 from taskyard.compat.django_celery_beat.mirror import TIMES
 from taskyard.compat.django_celery_beat.reading import read
+from taskyard.compat.django_celery_beat.scheduler import KEEPER
 from taskyard.schedules.definition import Definition
 from taskyard.schedules.models import Schedule
-from taskyard.schedules.sources.imports import Found, Step
+from taskyard.schedules.sources.imports import Found, Source, Step
 
-ORIGIN = "django-celery-beat:imported"
+#: Rows that stood in for theirs under our Beat become the project's own.
+SOURCE = Source("import:django-celery-beat", supersedes=KEEPER)
 
 
 def found(now: dt.datetime) -> Iterator[Found]:
     """Their rows."""
-    stored = dict(Schedule.objects.filter(origin=ORIGIN).values_list("name", "recurrence"))
+    stored = dict(
+        Schedule.objects.filter(origin__in=[SOURCE.origin, SOURCE.supersedes]).values_list("name", "recurrence")
+    )
     for task in PeriodicTask.objects.select_related(*TIMES).order_by("name"):
         said = read(task, now=now, before=stored.get(task.name))
         if said.definition is None:

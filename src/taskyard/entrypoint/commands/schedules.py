@@ -9,6 +9,7 @@ from typing import Any
 from taskyard.entrypoint.arguments import add_json, add_tenant, count, length
 from taskyard.entrypoint.commands.limits import user
 from taskyard.entrypoint.failures import Exit, UsageError
+from taskyard.entrypoint.imports.schedules import add_to as add_import_to
 from taskyard.entrypoint.screen import Screen, ago, stamp
 
 #: Decisions that ``show`` shows.
@@ -32,6 +33,7 @@ def add_to(subparsers: Any) -> None:
     upcoming.set_defaults(run=show_next)
     _add_sync(verbs, "sync", "make the rows of the code as the code says").set_defaults(run=sync_schedules)
     _add_sync(verbs, "diff", "what sync would do; 1 if anything").set_defaults(run=diff_schedules)
+    add_import_to(verbs)
     _add_verb(verbs, "run", "run one now; its overlap policy holds").set_defaults(run=run_schedule)
     pause = _add_verb(verbs, "pause", "run it no more until it is resumed; what was due meanwhile is recorded")
     pause.add_argument("--for", type=length, default=None, dest="span", metavar="AGE", help="for so long, e.g. 2h")

@@ -40,6 +40,8 @@ class Source:
     origin: str
     #: Who decides about them; empty: any scheduler.
     keeper: str = ""
+    #: The origin of rows that stood in for it until now, and become its own.
+    supersedes: str = ""
     #: Whether the rows follow it: edits are put back, and what it names no more goes.
     is_truth: bool = False
 
@@ -89,9 +91,11 @@ def _step(source: Source, each: Found, row: Schedule | None) -> Step:
     if row is None:
         added = {name: (None, value) for name, value in columns.items()}
         return Step("add", each.name, each.tenant, "", each.notes, added)
-    if row.origin != source.origin:
+    if row.origin not in {source.origin, source.supersedes}:
         return Step("conflict", each.name, each.tenant, f"there is one of that name from {row.origin!r}")
     changed = {name: (getattr(row, name), value) for name, value in columns.items() if getattr(row, name) != value}
+    if row.origin == source.supersedes:
+        return Step("change", each.name, each.tenant, "", each.notes, changed)
     if not changed and not row.error:
         return Step("same", each.name, each.tenant)
     if not source.is_truth and _is_edited(source, row):
@@ -109,9 +113,9 @@ def _is_edited(source: Source, row: Schedule) -> bool:
 def _put(source: Source, each: Found, row: Schedule | None, now: dt.datetime) -> None:
     definition: Definition = checked(each.name, each.said)
     row = row or Schedule(
-        name=each.name, tenant=each.tenant, origin=source.origin, keeper=source.keeper, enabled=each.is_enabled,
-        created_at=now, created_by=source.origin, version=0,
-    )  # fmt: skip
+        name=each.name, tenant=each.tenant, enabled=each.is_enabled, created_at=now, created_by=source.origin, version=0
+    )
+    row.origin, row.keeper = source.origin, source.keeper
     write(row, definition, now, by=source.origin)
 
 
