@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import override_settings
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def beat_tables(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """Its app installed, with its tables as its models say."""
     pytest.importorskip("django_celery_beat", reason="pip install --no-deps -r tests/compat/packages.txt")

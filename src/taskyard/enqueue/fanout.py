@@ -45,7 +45,7 @@ def enqueue_for_tenants(
     _refuse_hopeless_task(task)
     names = _names(tenants)
     make = kwargs if callable(kwargs) else lambda _: kwargs or {}
-    return _FanOut(task, timezone.now(), spread).write((name, make(name)) for name in names)
+    return _FanOut(task, timezone.now(), spread=spread).write((name, make(name)) for name in names)
 
 
 class DueTime(NamedTuple):
@@ -67,7 +67,7 @@ def enqueue_occurrence(
     """
     task, template = (_stand_in(pattern.task), pattern) if isinstance(pattern, NewJob) else (pattern, None)
     _refuse_hopeless_task(task)
-    batch = _FanOut(task, now, spread or None, template)
+    batch = _FanOut(task, now, spread=spread or None, template=template)
     batch.template.occurrence, batch.key = due
     batch.is_unique = batch.is_unique or due.key is not None
     return batch.write((name, kwargs) for name in tenants)
@@ -84,7 +84,7 @@ class _FanOut(Batch[Call]):
     REFUSALS = (*Batch.REFUSALS, NoTenant)
 
     def __init__(
-        self, task: Task[Any, Any], now: dt.datetime, spread: dt.timedelta | None, template: NewJob | None = None
+        self, task: Task[Any, Any], now: dt.datetime, *, spread: dt.timedelta | None, template: NewJob | None = None
     ) -> None:
         # Of all tenants together: in nobody's own database.
         super().__init__(

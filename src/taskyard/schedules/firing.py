@@ -95,7 +95,7 @@ def _called_by_celery(row: Schedule, definition: Definition, now: dt.datetime) -
         options["expires"] = (now + dt.timedelta(seconds=options["expires"])).isoformat()
     options = {name: value for name, value in options.items() if value is not None}
     job: NewJob = door("celery_job")(
-        definition.task, tuple(definition.args), dict(definition.kwargs), tenant=row.tenant, options=options
+        definition.task, tuple(definition.args), kwargs=dict(definition.kwargs), tenant=row.tenant, options=options
     )
     job.created_at = job.available_at = now
     return job

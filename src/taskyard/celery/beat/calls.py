@@ -37,7 +37,7 @@ class _Collector(RowProducer):
 
 
 def job_of_call(
-    name: str, args: Sequence[Any], kwargs: Mapping[str, Any], *, tenant: str, options: Mapping[str, Any]
+    name: str, args: Sequence[Any], *, kwargs: Mapping[str, Any], tenant: str, options: Mapping[str, Any]
 ) -> NewJob:
     """The row of ``apply_async(args, kwargs, **options)`` for a tenant (empty: outside of all), not written.
 

@@ -111,15 +111,14 @@ class TenantAwareDatabaseScheduler(TenantAwareSchedulerMixin, DatabaseScheduler)
         places: dict[str, str] = {}
         for schema in self.get_schema_names():
             with schema_context(schema):
-                for task in self.enabled_models_qs():
-                    if task.name in places:
-                        raise ValueError(
-                            f"duplicate periodic task name: {task.name!r}. "
-                            f"Previously seen in schema: {places[task.name]!r}."
-                        )
-                    task.headers = json.dumps({SCHEMA: schema, **json.loads(task.headers or "{}")})
-                    places[task.name] = schema
-                    models.append(task)
+                found = list(self.enabled_models_qs())
+            for task in found:
+                if task.name in places:
+                    said = f"duplicate periodic task name: {task.name!r}."
+                    raise ValueError(f"{said} Previously seen in schema: {places[task.name]!r}.")
+                task.headers = json.dumps({SCHEMA: schema, **json.loads(task.headers or "{}")})
+                places[task.name] = schema
+            models += found
         return models
 
     def get_public_schema_name(self) -> list[str]:

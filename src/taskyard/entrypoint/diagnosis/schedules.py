@@ -35,8 +35,8 @@ def schedules() -> Iterator[Finding]:
     if about["kept"]:
         yield fail(
             "schedules of Beat", f"{about['kept']:,} are overdue",
-            fix="They run while Beat does, with the scheduler that made them: start `celery beat -S ...`, or move them by"
-            " `taskyard schedules import`.",
+            fix="They run while Beat does, with the scheduler that made them: start `celery beat -S ...`, or move them"
+            " by `taskyard schedules import`.",
             facts={"late": about["kept"]},
         )  # fmt: skip
     for row in Schedule.objects.exclude(error="").order_by("-updated_at")[:_NAMED] if about["parked"] else ():
