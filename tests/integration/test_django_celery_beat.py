@@ -10,7 +10,7 @@ import pytest
 from taskyard.jobs.models import Job
 from taskyard.schedules.models import Occurrence, Schedule
 from taskyard.schedules.scheduler import Scheduler
-from tests.integration.beat_tables import beat_tables
+from tests.beat_tables import beat_tables
 
 __all__ = ["beat_tables"]
 

@@ -14,7 +14,7 @@ from taskyard.entrypoint.screen import Screen
 from taskyard.jobs.models import Job
 from taskyard.schedules.models import Schedule
 from taskyard.schedules.scheduler import decide_due
-from tests.integration.beat_tables import beat_tables
+from tests.beat_tables import beat_tables
 
 __all__ = ["beat_tables"]
 
