@@ -70,6 +70,7 @@ APART, APART_EXTRA, APART_FOLDER = "clouds", "test-clouds", ROOT / ".venv-clouds
 INSTALL = """
 "$1" -m venv "$2"
 "$2/bin/python" -m pip --disable-pip-version-check install --quiet --editable '.[test]' "$3"
+"$2/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps --requirement tests/compat/packages.txt
 touch "$2/.test"
 """
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings as django_settings
 
 from taskyard.tasks.doors import open_door
 
@@ -26,6 +28,7 @@ def connect() -> None:
     open_door("current_job", current_job)
     open_door("schedule", _schedule)
     open_door("celery_task", _celery_task)
+    open_door("celery_job", _celery_job)
     open_door("route", _route)
     open_door("default_queue", _default_queue)
     open_door("tell_canvases", _tell_canvases)
@@ -35,6 +38,9 @@ def connect() -> None:
     serve_shared_tasks()
     if apps.is_installed("django_celery_beat"):
         import taskyard.schedules.calls  # noqa: F401  - declares the task that its rows run
+    if getattr(django_settings, "CRON_CLASSES", None):
+        # The task that runs them.
+        import_module("taskyard.compat.django_cron")
     # Also those that are opened before anybody enters a tenant.
     watch_connections()
 
@@ -43,6 +49,12 @@ def _celery_task(name: str) -> Any:
     from taskyard.celery import get_app
 
     return get_app().tasks[name]
+
+
+def _celery_job(*args: Any, **said: Any) -> Any:
+    from taskyard.celery.beat.calls import job_of_call
+
+    return job_of_call(*args, **said)
 
 
 def _route(task: str) -> str:

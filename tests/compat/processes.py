@@ -17,7 +17,7 @@ PROJECT = Path(__file__).resolve().parent / "project"
 
 
 @contextmanager
-def project(folder: Path) -> Iterator[dict[str, str]]:
+def project(folder: Path, **more: str) -> Iterator[dict[str, str]]:
     """The environment of a migrated project with a broker of its own."""
     servers.require("postgres")
     with servers.fresh_database("postgres") as address, servers.fresh_redis() as broker:
@@ -28,7 +28,12 @@ def project(folder: Path) -> Iterator[dict[str, str]]:
             "DJANGO_SETTINGS_MODULE": "test_app.settings",
             "COMPAT_DATABASE": json.dumps({**database, "TEST": {"NAME": database["NAME"]}}),
             "BROKER_URL": broker,
+            **more,
         }
+        if "COMPAT_BEAT" in environment:
+            (folder / "beat_migrations").mkdir()
+            (folder / "beat_migrations" / "__init__.py").touch()
+            run(["-m", "django", "makemigrations", "django_celery_beat", "-v0"], folder, environment)
         run(["-m", "django", "migrate_schemas", "--shared", "-v0"], folder, environment)
         yield environment
 

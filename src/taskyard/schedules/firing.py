@@ -39,8 +39,8 @@ class Firing:
     occurrence: Occurrence
     definition: Definition
     job: NewJob | None = None
-    #: One job for each of several tenants.
-    fans_out: bool = False
+    #: One job for each of several tenants: what they are made of, a declared task or the row that each begins as.
+    pattern: Task[Any, Any] | NewJob | None = None
 
 
 def plan(row: Schedule, definition: Definition, *, verdict: Verdict, offset: dt.timedelta, now: dt.datetime) -> Firing:
@@ -53,18 +53,16 @@ def plan(row: Schedule, definition: Definition, *, verdict: Verdict, offset: dt.
     if verdict.decision != Decision.FIRED:
         return Firing(occurrence, definition)
     if definition.tenants is not None:
-        registry.get(definition.task)
         if definition.tenants == "each":
             get_tenancy()
-        return Firing(occurrence, definition, fans_out=True)
+        return Firing(occurrence, definition, pattern=_pattern(row, definition, now))
     job = _job(row, definition, now)
     occurrence.job = job.id
     return Firing(occurrence, definition, job)
 
 
 def _job(row: Schedule, definition: Definition, now: dt.datetime) -> NewJob:
-    task = _called(registry.get(definition.task), row)
-    job = new_job(task, tuple(definition.args), kwargs=definition.kwargs, now=now)
+    job = _called(row, definition, now)
     job.subject_type, job.subject_id = definition.subject
     job.created_by = row.created_by
     if job.unique_lock is None and definition.overlap != Overlap.ALLOW:
@@ -73,8 +71,41 @@ def _job(row: Schedule, definition: Definition, now: dt.datetime) -> NewJob:
     return job
 
 
-def _called(task: Task[Any, Any], row: Schedule) -> Task[Any, Any]:
-    return task.using(queue_name=row.queue or None, priority=row.priority, tenant=row.tenant)
+def _called(row: Schedule, definition: Definition, now: dt.datetime) -> NewJob:
+    task = _declared(definition)
+    if task is None:
+        return _called_by_celery(row, definition, now)
+    task = task.using(queue_name=row.queue or None, priority=row.priority, tenant=row.tenant)
+    return new_job(task, tuple(definition.args), kwargs=definition.kwargs, now=now)
+
+
+def _pattern(row: Schedule, definition: Definition, now: dt.datetime) -> Task[Any, Any] | NewJob:
+    task = _declared(definition)
+    if task is not None:
+        return task.using(
+            queue_name=row.queue or None, priority=row.priority, created_by=row.created_by or None
+        )  # fmt: skip
+    job = _called_by_celery(row, definition, now)
+    # Each of them is the root of what follows from it.
+    job.created_by, job.root = row.created_by, job.root if job.parent else None
+    return job
+
+
+def _declared(definition: Definition) -> Task[Any, Any] | None:
+    """The task as ``@task`` declared it; None for one of Celery's, and where the message is to have options."""
+    return None if definition.options else registry.find(definition.task)
+
+
+def _called_by_celery(row: Schedule, definition: Definition, now: dt.datetime) -> NewJob:
+    options = {**definition.options, "queue": definition.queue or None, "priority": definition.priority}
+    if isinstance(options.get("expires"), (int, float)):
+        options["expires"] = (now + dt.timedelta(seconds=options["expires"])).isoformat()
+    options = {name: value for name, value in options.items() if value is not None}
+    job: NewJob = door("celery_job")(
+        definition.task, tuple(definition.args), kwargs=dict(definition.kwargs), tenant=row.tenant, options=options
+    )
+    job.created_at = job.available_at = now
+    return job
 
 
 def write(firings: Sequence[Firing], now: dt.datetime) -> int:
@@ -94,7 +125,7 @@ def write(firings: Sequence[Firing], now: dt.datetime) -> int:
         if each.job.id not in written:
             _stand_back(each, now)
     for each in firings:
-        if each.fans_out:
+        if each.pattern is not None:
             _fan_out(each, now)
     return len(firings)
 
@@ -120,11 +151,12 @@ def _fan_out(each: Firing, now: dt.datetime) -> None:
 def _jobs_of_tenants(each: Firing, now: dt.datetime) -> tuple[int, str]:
     """How many jobs were written, and what is to be said about the others."""
     definition, occurrence = each.definition, each.occurrence
-    row, sieve = occurrence.schedule, _Sieve(occurrence)
+    sieve = _Sieve(occurrence)
+    assert each.pattern is not None
     report = enqueue.enqueue_occurrence(
-        registry.get(definition.task).using(queue_name=row.queue or None, priority=row.priority), definition.kwargs,
-        tenants=sieve.let_through(_tenants(definition)), spread=definition.spread, now=now,
-        due=enqueue.DueTime(occurrence.pk, None if definition.overlap == Overlap.ALLOW else _key(row)),
+        each.pattern, definition.kwargs, tenants=sieve.let_through(_tenants(definition)), spread=definition.spread,
+        now=now,
+        due=enqueue.DueTime(occurrence.pk, None if definition.overlap == Overlap.ALLOW else _key(occurrence.schedule)),
     )  # fmt: skip
     said = [occurrence.reason] if occurrence.reason else []
     if report.duplicates:

@@ -87,9 +87,9 @@ class ScheduleManager(models.Manager):  # type: ignore[type-arg]
         goes through its outbox and is gone if it rolls back. Within one, what is returned is not a row yet: it has no
         primary key, and ``version`` 0.
 
-        ``said``: ``tenant, args, kwargs, queue, priority, tenants, spread, bounds, overlap, catch_up, catch_up_count,
-        catch_up_window, pause_after_failures, subject, description, enabled, origin, by, database``; see
-        :class:`~taskyard.schedules.definition.Definition` for what each means. Raises
+        ``said``: ``tenant, args, kwargs, queue, priority, options, tenants, spread, bounds, overlap, catch_up,
+        catch_up_count, catch_up_window, pause_after_failures, subject, description, enabled, origin, by, database``;
+        see :class:`~taskyard.schedules.definition.Definition` for what each means. Raises
         :class:`~taskyard.errors.InvalidSchedule` naming everything that is wrong.
         """
         from taskyard.schedules.define import define
@@ -115,6 +115,8 @@ class Schedule(models.Model):
     #: Logical queue name; empty: as the task says.
     queue = models.CharField(max_length=255, default="")
     priority = models.SmallIntegerField(null=True)
+    #: What ``apply_async`` is given besides: :data:`~taskyard.schedules.definition.OPTIONS`.
+    options = JsonTextField(default=dict)
     #: Run once for each of these: ``"each"`` (that is ready), a list of names, or NULL for one run.
     tenants = JsonTextField(null=True)
     #: Seconds over which the runs of a due time are spread, if it has one for each of several tenants.
@@ -147,7 +149,9 @@ class Schedule(models.Model):
     #: Counts up with each change of the definition.
     version = models.PositiveIntegerField(default=1)
     #: The next due time as it will be decided, jitter included; NULL: there is none, or it is disabled or parked.
-    next_at = models.DateTimeField(null=True, db_index=True)
+    next_at = models.DateTimeField(null=True)
+    #: Who decides about it: empty: any scheduler; a name: those that were started for it, and no other.
+    keeper = models.CharField(max_length=32, default="")
     #: Due times up to this one are decided.
     decided_until = models.DateTimeField()
     #: How often it has fired, and when last.
@@ -167,6 +171,7 @@ class Schedule(models.Model):
             models.UniqueConstraint(fields=["tenant", "slot"], name="taskyard_schedule_slot"),
         ]
         indexes: ClassVar = [
+            models.Index(fields=["keeper", "next_at"], name="taskyard_schedule_next"),
             models.Index(fields=["subject_type", "subject_id"], name="taskyard_schedule_subject"),
         ]
 

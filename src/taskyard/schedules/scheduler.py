@@ -56,7 +56,9 @@ class Scheduler:
     name = "scheduler"
     channels: Sequence[str] = (CHANGED,)
 
-    def __init__(self) -> None:
+    def __init__(self, keeper: str = "") -> None:
+        #: Whose schedules it decides about: nobody's, or those that are kept for it.
+        self.keeper = keeper
         self._now = dt.datetime.min.replace(tzinfo=dt.UTC)
         self._next_at: dt.datetime | None = None
         self._crontabs = Follower()
@@ -64,14 +66,15 @@ class Scheduler:
     def run_once(self, now: dt.datetime) -> int:
         """Decide about one batch of what is due; how many due times were decided."""
         # Before anything fires: a plugin may have been switched off.
-        self._crontabs.follow(now)
-        self._now, ahead = now, _look()
+        if not self.keeper:
+            self._crontabs.follow(now)
+        self._now, ahead = now, _look(self.keeper)
         done = release(now) if ahead.has_buffered else 0
         if _is_reached(ahead.due_at, now):
-            done += decide_due(now)
+            done += decide_due(now, self.keeper)
         if _is_reached(ahead.fill_at, now):
             done += fill(now)
-        self._next_at = (_look() if _is_reached(ahead.next_at, now) else ahead).next_at
+        self._next_at = (_look(self.keeper) if _is_reached(ahead.next_at, now) else ahead).next_at
         return done
 
     def pause(self, done: int, *, is_deaf: bool) -> dt.timedelta:
@@ -100,18 +103,18 @@ class _Plan:
     firings: list[Firing]
 
 
-def decide_due(now: dt.datetime) -> int:
+def decide_due(now: dt.datetime, keeper: str = "") -> int:
     """Decide about the most urgent schedules that nobody has in hand; how many due times were decided."""
     alias = control_alias()
     try:
         with _bounded(alias):
-            return _decide(_taken(_upcoming().filter(next_at__lte=now).order_by("next_at")[:BATCH]), now)
+            return _decide(_taken(_upcoming(keeper).filter(next_at__lte=now).order_by("next_at")[:BATCH]), now)
     except Error:
         if not connections[alias].is_usable():
             raise
         # What one of them asks or writes: found alone, so that it stops no other.
         logger.exception("A batch of schedules could not be written; they are decided about one by one.")
-    due = _upcoming().filter(next_at__lte=now).order_by("next_at")[:BATCH]
+    due = _upcoming(keeper).filter(next_at__lte=now).order_by("next_at")[:BATCH]
     return sum(_decide_alone(pk, now) for pk in list(due.values_list("pk", flat=True)))
 
 
@@ -131,7 +134,7 @@ def _decide_alone(pk: int, now: dt.datetime) -> int:
     alias = control_alias()
     try:
         with _bounded(alias):
-            return _decide(_taken(_upcoming().filter(pk=pk, next_at__lte=now)), now)
+            return _decide(_taken(Schedule.objects.filter(pk=pk, next_at__lte=now)), now)
     except _ITS_OWN as error:
         with transaction.atomic(using=alias):
             for row in _taken(Schedule.objects.filter(pk=pk)):
@@ -339,11 +342,11 @@ class _Ahead(NamedTuple):
         return min(filter(None, (self.due_at, self.fill_at)), default=None)
 
 
-def _look() -> _Ahead:
+def _look(keeper: str) -> _Ahead:
     """One short question, where anything is due at all."""
     buffered, fills = Occurrence.objects.buffered(), Backfill.objects.running().order_by("next_at").values("next_at")
     found = (
-        _upcoming()
+        _upcoming(keeper)
         .annotate(waiting=Exists(buffered), fill_at=Subquery(fills[:1]))
         .order_by("next_at")
         .values_list("next_at", "waiting", "fill_at")
@@ -358,8 +361,8 @@ def _is_reached(moment: dt.datetime | None, now: dt.datetime) -> bool:
     return moment is not None and moment <= now
 
 
-def _upcoming() -> Any:
-    return Schedule.objects.filter(next_at__isnull=False)
+def _upcoming(keeper: str) -> Any:
+    return Schedule.objects.filter(keeper=keeper, next_at__isnull=False)
 
 
 def _taken(query: Any) -> list[Any]:

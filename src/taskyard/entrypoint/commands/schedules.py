@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from taskyard.entrypoint.arguments import BY_HAND, NOW, add_json, add_tenant, count, due, length, since
 from taskyard.entrypoint.commands.limits import user
 from taskyard.entrypoint.failures import Exit, UsageError
+from taskyard.entrypoint.imports.schedules import add_to as add_import_to
 from taskyard.entrypoint.screen import Screen, ago, stamp
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def add_to(subparsers: Any) -> None:
     add_json(upcoming)
     upcoming.set_defaults(run=show_next)
     _add_sync(verbs)
+    add_import_to(verbs)
     run = _add_verb(verbs, "run", "run one now; its overlap policy holds")
     run.add_argument(
         "--due", type=due, default=None, metavar="WHEN",

@@ -23,7 +23,8 @@ def schedules() -> Iterator[Finding]:
     """Due times that nobody decides about, and definitions that the scheduler could make nothing of."""
     now = dt.datetime.now(dt.UTC)
     about = Schedule.objects.all().aggregate(
-        all=Count("pk"), late=Count("pk", filter=Q(next_at__lt=now - _LATE)), oldest=Min("next_at"),
+        all=Count("pk"), late=Count("pk", filter=Q(next_at__lt=now - _LATE, keeper="")),
+        oldest=Min("next_at", filter=Q(keeper="")), kept=Count("pk", filter=Q(next_at__lt=now - _LATE) & ~Q(keeper="")),
         parked=Count("pk", filter=~Q(error="")),
     )  # fmt: skip
     if about["late"]:
@@ -32,6 +33,13 @@ def schedules() -> Iterator[Finding]:
             fix="No scheduler runs, or it is too slow. Start a worker, or `taskyard scheduler` where AGENTS is off; its"
             " log says what is in the way.",
             facts={"late": about["late"], "oldest": about["oldest"]},
+        )  # fmt: skip
+    if about["kept"]:
+        yield fail(
+            "schedules of Beat", f"{about['kept']:,} are overdue",
+            fix="They run while Beat does, with the scheduler that made them: start `celery beat -S ...`, or move them"
+            " by `taskyard schedules import`.",
+            facts={"late": about["kept"]},
         )  # fmt: skip
     for row in Schedule.objects.exclude(error="").order_by("-updated_at")[:_NAMED] if about["parked"] else ():
         yield warn(
@@ -44,7 +52,7 @@ def schedules() -> Iterator[Finding]:
             "more schedules", f"{about['parked'] - _NAMED:,} more are parked", fix="See: taskyard schedules list",
             facts={"parked": about["parked"]},
         )  # fmt: skip
-    if about["all"] and not about["late"] and not about["parked"]:
+    if about["all"] and not about["late"] + about["kept"] + about["parked"]:
         yield ok("schedules", f"{about['all']:,}, none overdue")
 
 
