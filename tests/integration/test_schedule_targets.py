@@ -84,7 +84,7 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=sorted(set(TARGETS) - {"django-celery-beat"}))
+@pytest.fixture(params=("builtin", *FILES))
 def target(request: pytest.FixtureRequest) -> Target:
     return target_named(request.param)
 
