@@ -250,11 +250,11 @@ def run_schedule(options: argparse.Namespace, screen: Screen) -> int:
 
 
 def _run_due(options: argparse.Namespace, screen: Screen) -> int:
-    from taskyard.schedules.trigger import anchor, trigger
+    from taskyard.schedules.trigger import run_by_hand, trigger
 
     now = dt.datetime.now(dt.UTC)
     if options.due == BY_HAND:
-        decided = [anchor(options.name, now).run_now(by=user())]
+        decided = [run_by_hand(options.name, by=user(), now=now)]
     else:
         decided = trigger(options.name, due=None if options.due == NOW else options.due, now=now)
     for occurrence in decided:
