@@ -9,8 +9,8 @@ import pytest
 import redis
 
 from taskyard.celery.messages import MARK
-from taskyard.celery.worker.sockets import read_ahead
-from taskyard.celery.worker.window import carry
+from taskyard.celery.wire.sockets import read_ahead
+from taskyard.celery.wire.window import carry
 from taskyard.testing.proxy import Proxy
 from tests.servers import wait_until
 

@@ -26,7 +26,7 @@ from kombu.utils.url import maybe_sanitize_url
 from taskyard.celery import broker, control, registry
 from taskyard.celery.messages import CALL
 from taskyard.celery.results.foreign import subscribe_late
-from taskyard.celery.worker import window
+from taskyard.celery.wire import window
 from taskyard.errors import ConfigurationError
 from taskyard.settings import get_settings
 

@@ -121,3 +121,14 @@ def chosen_ids(options: argparse.Namespace) -> list[uuid.UUID]:
     if not options.ids and chosen(options).is_empty:
         raise UsageError("Which jobs? Give ids, or choose them by --state, --task, --queue, --tenant or --since.")
     return [one_id(text) for text in options.ids]
+
+
+def named_schedule(options: argparse.Namespace) -> Any:
+    from taskyard.schedules.models import Schedule
+
+    rows = list(Schedule.objects.visible_to(options.tenant).filter(name=options.name)[:2])
+    if not rows:
+        raise UsageError(f"There is no schedule {options.name!r}: taskyard schedules list shows them.")
+    if len(rows) > 1:
+        raise UsageError(f"Several tenants have a schedule {options.name!r}: name one with --tenant.")
+    return rows[0]

@@ -11,6 +11,7 @@ from celery.worker import consumer as celery_consumer
 
 from taskyard.celery.messages import MARK, jobs_of
 from taskyard.celery.signing import verifier_for
+from taskyard.celery.wire.sockets import read_ahead
 from taskyard.celery.worker.quarantine import (
     PICKLE,
     errors_of_connection,
@@ -21,7 +22,6 @@ from taskyard.celery.worker.quarantine import (
     shown,
 )
 from taskyard.celery.worker.settler import Foreign, PutBack, settler
-from taskyard.celery.worker.sockets import read_ahead
 from taskyard.celery.worker.step import JobStep
 from taskyard.celery.worker.watchdog import broker_connections, cut
 from taskyard.errors import ConfigurationError

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from taskyard.entrypoint.commands.schedules import add_sync_options, sync_target
+from taskyard.entrypoint.commands.sync import add_sync_options, sync_target
 from taskyard.entrypoint.failures import KNOWN, explain
 from taskyard.entrypoint.screen import Screen
 

@@ -18,8 +18,8 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
 from taskyard.celery.messages import MARK
+from taskyard.celery.wire.sockets import timed_by_kernel
 from taskyard.celery.worker.quarantine import KEPT_BYTES, record
-from taskyard.celery.worker.sockets import timed_by_kernel
 
 
 def carry(transport: Any) -> None:
