@@ -7,7 +7,7 @@ import dataclasses
 import datetime as dt
 import re
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from taskyard.entrypoint.failures import UsageError
 from taskyard.jobs.ids import job_id
