@@ -213,6 +213,9 @@ def test_a_list_of_plugins_that_cannot_be_asked_stops_no_other_schedule(
         scheduler.run_once(NOW + MINUTE)
     assert fired() == ["labels/tick", "other"]
     assert caplog.text.count("CRONTAB_PLUGINS raised KeyError") == 1
+    files.active = []
+    scheduler.run_once(NOW + MINUTE)
+    assert names() == []
 
 
 @pytest.mark.parametrize("listed", [["../etc"], [""], [3], [[]], "la/bels", 3])
@@ -296,7 +299,7 @@ def test_a_line_runs_as_a_job_with_its_output_in_the_job_and_in_its_log(files: F
     files.write(
         "STAGE=live\n"
         "* * * * * --name=theirs printf 'one\\n' >> $STAGE.log 2>&1\n"
-        '* * * * * --name=shell echo "$STAGE, job $TASKYARD_JOB, tenant $TASKYARD_TENANT." && pwd && cat%from input\n'
+        '* * * * * --name=shell echo "$STAGE, $TASKYARD_JOB_ID, tenant $TASKYARD_TENANT." && pwd && cat%from input\n'
     )
     Scheduler().run_once(NOW)
     for _ in range(2):
@@ -307,7 +310,7 @@ def test_a_line_runs_as_a_job_with_its_output_in_the_job_and_in_its_log(files: F
         "exit_code": 0, "output": "one\n", "output_bytes": 4, "log": str(files.folder / "live.log"),
     }  # fmt: skip
     job = job_of("crontab/shell")
-    text = f"live, job {job.id}, tenant .\n{files.folder}\nfrom input"
+    text = f"live, {job.id}, tenant .\n{files.folder}\nfrom input"
     assert (job.result["output"], files.log("logs/crontab.shell.log")) == (text, text)
 
 
