@@ -7,16 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 from django.test import override_settings
 
 from taskyard.entrypoint.diagnosis import schedules as diagnosis
 from taskyard.errors import ConfigurationError
+from taskyard.execution import steering
 from taskyard.jobs.models import Job
 from taskyard.schedules import Cron, Every
 from taskyard.schedules.models import Occurrence, Schedule
@@ -342,6 +345,25 @@ def test_a_command_is_ended_at_its_time_limit(files: Files) -> None:
     files.write("* * * * * --name=slow --time-limit=1s echo begun; sleep 600\n")
     Scheduler().run_once(NOW)
     assert job_of("crontab/slow").error["message"] == "ended after its time limit of 1 s\nbegun"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("eager")
+def test_a_command_ends_when_its_job_is_cancelled(files: Files) -> None:
+    files.write("* * * * * --name=slow sleep 600\n")
+    Scheduler().run_once(NOW)
+
+    def cancel() -> None:
+        running = Job.objects.filter(state="running")
+        wait_until(running.exists, 30, "it runs")
+        steering.cancel([running.get().id], dt.datetime.now(dt.UTC))
+        connections.close_all()
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    job = job_of("crontab/slow")
+    canceller.join()
+    assert (job.state, job.error["reason"]) == ("cancelled", "cancelled")
 
 
 @pytest.mark.django_db
