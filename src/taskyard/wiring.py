@@ -13,11 +13,12 @@ from taskyard.tasks.doors import open_door
 
 def connect() -> None:
     """Called by ``TaskyardConfig.ready()``."""
+    # Declares the one task of our own.
+    import taskyard.schedules.sources.crontab.run  # noqa: F401
     from taskyard import enqueue
     from taskyard.celery.application import serve_shared_tasks
     from taskyard.execution.steering import cancel
     from taskyard.jobs.current import current_job
-    from taskyard.schedules.sources.crontab import run as declares_its_task  # noqa: F401
     from taskyard.tenancy.fanout import serve_with
     from taskyard.tenancy.schema_switch import watch_connections
 

@@ -7,16 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 from django.test import override_settings
 
 from taskyard.entrypoint.diagnosis import schedules as diagnosis
 from taskyard.errors import ConfigurationError
+from taskyard.execution import steering
 from taskyard.jobs.models import Job
 from taskyard.schedules import Cron, Every
 from taskyard.schedules.models import Occurrence, Schedule
@@ -213,6 +216,9 @@ def test_a_list_of_plugins_that_cannot_be_asked_stops_no_other_schedule(
         scheduler.run_once(NOW + MINUTE)
     assert fired() == ["labels/tick", "other"]
     assert caplog.text.count("CRONTAB_PLUGINS raised KeyError") == 1
+    files.active = []
+    scheduler.run_once(NOW + MINUTE)
+    assert names() == []
 
 
 @pytest.mark.parametrize("listed", [["../etc"], [""], [3], [[]], "la/bels", 3])
@@ -296,7 +302,7 @@ def test_a_line_runs_as_a_job_with_its_output_in_the_job_and_in_its_log(files: F
     files.write(
         "STAGE=live\n"
         "* * * * * --name=theirs printf 'one\\n' >> $STAGE.log 2>&1\n"
-        '* * * * * --name=shell echo "$STAGE, job $TASKYARD_JOB, tenant $TASKYARD_TENANT." && pwd && cat%from input\n'
+        '* * * * * --name=shell echo "$STAGE, $TASKYARD_JOB_ID, tenant $TASKYARD_TENANT." && pwd && cat%from input\n'
     )
     Scheduler().run_once(NOW)
     for _ in range(2):
@@ -307,7 +313,7 @@ def test_a_line_runs_as_a_job_with_its_output_in_the_job_and_in_its_log(files: F
         "exit_code": 0, "output": "one\n", "output_bytes": 4, "log": str(files.folder / "live.log"),
     }  # fmt: skip
     job = job_of("crontab/shell")
-    text = f"live, job {job.id}, tenant .\n{files.folder}\nfrom input"
+    text = f"live, {job.id}, tenant .\n{files.folder}\nfrom input"
     assert (job.result["output"], files.log("logs/crontab.shell.log")) == (text, text)
 
 
@@ -339,6 +345,25 @@ def test_a_command_is_ended_at_its_time_limit(files: Files) -> None:
     files.write("* * * * * --name=slow --time-limit=1s echo begun; sleep 600\n")
     Scheduler().run_once(NOW)
     assert job_of("crontab/slow").error["message"] == "ended after its time limit of 1 s\nbegun"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("eager")
+def test_a_command_ends_when_its_job_is_cancelled(files: Files) -> None:
+    files.write("* * * * * --name=slow sleep 600\n")
+    Scheduler().run_once(NOW)
+
+    def cancel() -> None:
+        running = Job.objects.filter(state="running")
+        wait_until(running.exists, 30, "it runs")
+        steering.cancel([running.get().id], dt.datetime.now(dt.UTC))
+        connections.close_all()
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    job = job_of("crontab/slow")
+    canceller.join()
+    assert (job.state, job.error["reason"]) == ("cancelled", "cancelled")
 
 
 @pytest.mark.django_db

@@ -9,6 +9,9 @@ from taskyard.entrypoint.arguments import add_json
 from taskyard.entrypoint.failures import Exit
 from taskyard.entrypoint.screen import Screen, duration
 
+#: What such names begin with; nobody in the project declared those.
+_OUR_OWN = "taskyard."
+
 
 def add_to(subparsers: Any) -> None:
     """Declare the command."""
@@ -24,7 +27,7 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     from taskyard.tasks import registry
 
     discover()
-    tasks = [document(task) for task in registry.all_tasks()]
+    tasks = [document(task) for task in registry.all_tasks() if not task.name.startswith(_OUR_OWN)]
     if options.json:
         screen.json(tasks)
     elif not tasks:

@@ -36,6 +36,7 @@ class Follower:
             seen, reading = current()
         except TaskyardError as error:
             self._complain(str(error))
+            self._seen = None
             return []
         if seen == self._seen:
             return []
@@ -49,5 +50,5 @@ class Follower:
     def _complain(self, text: str) -> None:
         """Say it once, until it changes."""
         if text and text != self._complaint:
-            logger.error("Lines of crontab files that do not run:\n%s", text)
+            logger.error("Crontab files:\n%s", text)
         self._complaint = text

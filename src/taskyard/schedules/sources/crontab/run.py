@@ -65,7 +65,7 @@ def run_command(line: str, plugin: str = "") -> dict[str, Any]:
 
 def _call(entry: Entry, job: Any) -> Call:
     command, environment = entry.line.command, {**os.environ, **entry.line.environment}
-    environment["TASKYARD_TENANT"], environment["TASKYARD_JOB"] = job.tenant, str(job.id)
+    environment["TASKYARD_TENANT"], environment["TASKYARD_JOB_ID"] = job.tenant, str(job.id)
     shell = entry.line.environment.get("SHELL", _SHELL)
     own = entry.line.options.time_limit
     limit = get_settings().crontab_time_limit if own is None else own
