@@ -271,6 +271,19 @@ def test_the_command_says_what_it_would_do_and_does_it(tmp_path: Path) -> None:
     assert "There is no target 'cron'" in command("sync", "--backend=cron")[2]
 
 
+def test_what_belongs_there_can_be_printed_and_piped(name: str, tmp_path: Path) -> None:
+    declare(daily=DAILY, odd=Every(dt.timedelta(minutes=7)))
+    before = contents(tmp_path)
+    code, out, err = command("sync", f"--backend={name}", "--print")
+    assert (code, contents(tmp_path)) == (1, before)
+    assert err.startswith("refuse   odd  (")
+    declare(daily=DAILY)
+    target_named(name).sync()
+    for text in contents(tmp_path).values():
+        # The crontab's own lines are between two marks.
+        assert text.decode().removeprefix("# >>> taskyard shop\n").removesuffix("# <<< taskyard shop\n") in out
+
+
 def test_the_name_it_had_before_still_works() -> None:
     declare(daily=DAILY)
     out = io.StringIO()

@@ -14,7 +14,7 @@ from taskyard.jobs.models import Job
 from taskyard.schedules import Bounds, Calendar, Cron, Every, Schedule, register
 from taskyard.schedules.scheduler import Scheduler
 from taskyard.schedules.sources import code
-from taskyard.schedules.trigger import trigger
+from taskyard.schedules.trigger import run_by_hand, trigger
 from tests.app.tasks import nothing
 
 pytestmark = pytest.mark.django_db
@@ -136,6 +136,12 @@ def test_it_follows_the_code_and_what_it_calls_for_still_runs() -> None:
     assert call(NOON + 30 * MINUTE) == [("fired", NOON + 30 * MINUTE)]
     assert [job.kwargs for job in Job.objects.order_by("created_at")] == [{}, {"n": 1}]
     assert Schedule.objects.get().version == 2
+
+
+def test_what_a_person_runs_first_leaves_nothing_to_be_caught_up() -> None:
+    declare(overlap="allow", catch_up="all")
+    assert run_by_hand("hourly", by="ada", now=NOON + 5 * MINUTE).decision == "fired"
+    assert call(NOON + HOUR) == [("fired", NOON + HOUR)]
 
 
 def test_beside_the_built_in_scheduler_each_due_time_runs_once() -> None:

@@ -132,10 +132,7 @@ class Target(abc.ABC):
 
     def compare(self, *, adopt: bool = False) -> list[Change]:
         """What a sync would do."""
-        from taskyard.schedules.sources.code import declared
-
-        wanted = [one for one in declared().values() if one.is_for(self.name)]
-        return plan(list(self._said(wanted)), self.read(), adopt=adopt)
+        return plan(self.wanted(), self.read(), adopt=adopt)
 
     def sync(self, *, adopt: bool = False) -> list[Change]:
         """Make the target as the code says; what was done. A second run does nothing."""
@@ -143,6 +140,16 @@ class Target(abc.ABC):
         if written := [change for change in changes if change.kind in WRITTEN]:
             self.apply(written)
         return changes
+
+    def shown(self, item: Item) -> str:
+        """One schedule as it is written there, for people and pipes; lines with their ends."""
+        return json.dumps({"name": item.key, **item.fields}, indent=2, ensure_ascii=False) + "\n"
+
+    def wanted(self) -> list[Item | Change]:
+        """What the code says, in the target's form; what the target cannot say is a change of kind ``refuse``."""
+        from taskyard.schedules.sources.code import declared
+
+        return list(self._said(one for one in declared().values() if one.is_for(self.name)))
 
     def hint(self) -> str:
         """What somebody has to do after a sync that changed something; empty: nothing."""

@@ -60,8 +60,16 @@ def _decide_all(row: Schedule, at: dt.datetime) -> None:
         decide_row(row, at)
 
 
-def anchor(name: str, now: dt.datetime) -> Schedule:
-    """The row of a schedule of the code, made or changed if it is not there or says otherwise."""
+def run_by_hand(name: str, *, by: str = "", now: dt.datetime) -> Occurrence:
+    """Run a schedule of the code once, now, whether it has a row yet or not; see :meth:`Schedule.run_now`."""
+    return anchor(name, now, since=now).run_now(by=by)
+
+
+def anchor(name: str, now: dt.datetime, *, since: dt.datetime | None = None) -> Schedule:
+    """The row of a schedule of the code, made or changed if it is not there or says otherwise.
+
+    In a row that is made or changed, due times after ``since`` are to be decided; default: the last one up to now.
+    """
     declaration = declared().get(name)
     if declaration is None:
         raise UnknownSchedule(name)
@@ -69,36 +77,34 @@ def anchor(name: str, now: dt.datetime) -> Schedule:
     wanted = _without_window(declaration.definition)
     try:
         with transaction.atomic(using=control_alias()):
-            return _anchored(name, wanted, now)
+            return _anchored(name, wanted, now, since)
     except IntegrityError:
         # Another call made it meanwhile.
         with transaction.atomic(using=control_alias()):
-            return _anchored(name, wanted, now)
+            return _anchored(name, wanted, now, since)
 
 
-def _anchored(name: str, wanted: Definition, now: dt.datetime) -> Schedule:
+def _anchored(name: str, wanted: Definition, now: dt.datetime, since: dt.datetime | None) -> Schedule:
     # Locked only once it is there: on MySQL two calls that lock what is not there yet end in a deadlock.
     row: Schedule | None = Schedule.objects.filter(tenant="", name=name).first()
     if row is None:
         row = Schedule(name=name, origin=TRIGGERED, created_at=now, created_by=TRIGGERED, version=0)
-        write(row, wanted, now, by=TRIGGERED)
-        row.decided_until = _before_last_due(wanted, now)
-        row.save(using=control_alias(), update_fields=["decided_until"])
+        _follow(row, wanted, now, since)
     elif row.origin not in (TRIGGERED, CODE):
         raise InvalidSchedule(name, [f"a row of that name is there already, of origin {row.origin!r}; rename one."])
     elif row.origin == TRIGGERED and _differs(row, wanted):
-        return _follow(row.pk, wanted, now)
+        row = Schedule.objects.select_for_update().get(pk=row.pk)
+        _follow(row, wanted, now, since)
     return row
 
 
-def _follow(pk: int, wanted: Definition, now: dt.datetime) -> Schedule:
+def _follow(row: Schedule, wanted: Definition, now: dt.datetime, since: dt.datetime | None) -> None:
     """Say what the code says now. Its clock may have been told before this row: what it calls for is still decided."""
-    row: Schedule = Schedule.objects.select_for_update().get(pk=pk)
-    decided_until = row.decided_until
+    known: dt.datetime | None = row.decided_until
     write(row, wanted, now, by=TRIGGERED)
-    row.decided_until = max(decided_until, _before_last_due(wanted, now))
+    since = _before_last_due(wanted, now) if since is None else since
+    row.decided_until = since if known is None else max(known, since)
     row.save(using=control_alias(), update_fields=["decided_until"])
-    return row
 
 
 def _differs(row: Schedule, wanted: Definition) -> bool:

@@ -13,7 +13,7 @@ from taskyard.entrypoint.failures import Exit, UsageError
 from taskyard.entrypoint.screen import Screen, ago, stamp
 
 if TYPE_CHECKING:
-    from taskyard.schedules.target import Change
+    from taskyard.schedules.target import Change, Target
 
 #: Decisions that ``show`` shows.
 _DECISIONS = 10
@@ -68,6 +68,7 @@ def add_sync_options(parser: argparse.ArgumentParser) -> None:
     """The options of a sync."""
     _add_target(parser)
     parser.add_argument("--dry-run", action="store_true", help="only show what would be done; 1 if anything")
+    parser.add_argument("--print", action="store_true", help="print what belongs there, and write nothing")
     parser.set_defaults(run=sync_target)
 
 
@@ -169,6 +170,8 @@ def sync_target(options: argparse.Namespace, screen: Screen) -> int:
     if options.dry_run:
         return diff_target(options, screen)
     target = target_named(options.backend)
+    if options.print:
+        return _print(target, screen)
     changes = target.sync(adopt=options.adopt)
     _show(screen, changes, as_json=options.json)
     hint = target.hint() if any(change.kind in WRITTEN for change in changes) else ""
@@ -189,6 +192,18 @@ def _show(screen: Screen, changes: Sequence[Change], *, as_json: bool) -> None:
         screen.line("Nothing to do: everything is as the code says.")
 
 
+def _print(target: Target, screen: Screen) -> int:
+    from taskyard.schedules.target import Item
+
+    wanted = target.wanted()
+    for one in wanted:
+        if isinstance(one, Item):
+            screen.line(target.shown(one).rstrip("\n"))
+        else:
+            screen.note(f"{one.kind:<8} {one.name}  ({one.reason})")
+    return Exit.OK if all(isinstance(one, Item) for one in wanted) else Exit.WRONG
+
+
 def run_schedule(options: argparse.Namespace, screen: Screen) -> int:
     """Run it; 1 if its overlap policy is against it. For a clock: 1 only if what is due could not be decided."""
     if options.due is not None:
@@ -199,11 +214,11 @@ def run_schedule(options: argparse.Namespace, screen: Screen) -> int:
 
 
 def _run_due(options: argparse.Namespace, screen: Screen) -> int:
-    from taskyard.schedules.trigger import anchor, trigger
+    from taskyard.schedules.trigger import run_by_hand, trigger
 
     now = dt.datetime.now(dt.UTC)
     if options.due == BY_HAND:
-        decided = [anchor(options.name, now).run_now(by=user())]
+        decided = [run_by_hand(options.name, by=user(), now=now)]
     else:
         decided = trigger(options.name, due=None if options.due == NOW else options.due, now=now)
     for occurrence in decided:

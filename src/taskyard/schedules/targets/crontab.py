@@ -102,6 +102,10 @@ class Crontab(Target):
                 kept[change.key] = (change.item, change.item.seal)
         return block.around(_written(kept, self.owner), strays)
 
+    def shown(self, item: Item) -> str:
+        """The two lines of one entry."""
+        return "".join(f"{line}\n" for line in _lines(item, item.seal))
+
     def hint(self) -> str:
         """What is to be done after a change, in words."""
         return "" if self.options.user else f"Now load it: crontab {shlex.quote(self.options.path)}"
@@ -179,6 +183,10 @@ def _line(fields: Mapping[str, Any]) -> str:
     return " ".join([fields["schedule"], *([fields["user"]] if "user" in fields else []), fields["command"]])
 
 
+def _lines(item: Item, seal: str) -> list[str]:
+    return [_MARK + json.dumps({"name": item.name, "seal": seal}), _line(item.fields)]
+
+
 def _written(kept: Mapping[str, tuple[Item, str]], owner: str) -> list[str]:
     if not kept:
         return []
@@ -186,7 +194,7 @@ def _written(kept: Mapping[str, tuple[Item, str]], owner: str) -> list[str]:
     lines = [first]
     for key in sorted(kept):
         item, seal = kept[key]
-        lines += [_MARK + json.dumps({"name": item.name, "seal": seal}), _line(item.fields)]
+        lines += _lines(item, seal)
     return [*lines, last]
 
 

@@ -120,8 +120,14 @@ class Kubernetes(Target):
             if change.item is None:
                 remove(path)
             else:
-                text = json.dumps(self._marked(change.item), indent=2, ensure_ascii=False) + "\n"
-                replace_text(path, before=read_text(path), after=text)
+                replace_text(path, before=read_text(path), after=self._text(change.item))
+
+    def shown(self, item: Item) -> str:
+        """The manifest, as one document of several."""
+        return f"---\n{self._text(item)}"
+
+    def _text(self, item: Item) -> str:
+        return json.dumps(self._marked(item), indent=2, ensure_ascii=False) + "\n"
 
     def _marked(self, item: Item) -> dict[str, Any]:
         manifest = _unflat(item.fields)

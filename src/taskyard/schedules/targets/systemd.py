@@ -116,6 +116,11 @@ class Systemd(Target):
                 else:
                     replace_text(path, before=read_text(path), after=_unit(change.item, kind, self.owner))
 
+    def shown(self, item: Item) -> str:
+        """Both units, each under its path."""
+        units = ((self._path(item.key, kind), _unit(item, kind, self.owner)) for kind in ("service", "timer"))
+        return "\n".join(f"# {path}\n{text}" for path, text in units)
+
     def hint(self) -> str:
         """How the manager follows."""
         return "Now: systemctl daemon-reload, enable --now the timers that are new, and stop those that are gone."
