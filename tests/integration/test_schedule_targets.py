@@ -85,7 +85,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 # tests/clouds asks the same of the clouds', tests/compat of Beat's rows.
-@pytest.fixture(params=["builtin", *FILES])
+@pytest.fixture(params=("builtin", *FILES))
 def target(request: pytest.FixtureRequest) -> Target:
     return target_named(request.param)
 
