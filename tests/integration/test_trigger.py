@@ -19,6 +19,7 @@ from taskyard.jobs.models import Job
 from taskyard.schedules import Cron, Every, Occurrence, Schedule, register
 from taskyard.schedules.scheduler import decide_due
 from taskyard.schedules.sources import code
+from taskyard.tenancy import current_tenant, tenant_context
 from tests.app.tasks import nothing
 from tests.issuer import Issuer, key_pair
 
@@ -143,6 +144,14 @@ def test_a_signed_header_triggers_and_its_due_time_may_stand_in_the_body() -> No
     assert Occurrence.objects.get().actor.startswith("key ")
     assert deliver(due="2026-05-04T11:55:00Z", **{"Taskyard-Signature": signature}).status_code == 403
     assert counts() == (1, 1)
+
+
+def test_whose_request_it_is_does_not_make_the_job_a_tenants(issuer: Issuer, settings: Any) -> None:
+    settings.TASKYARD = {**settings.TASKYARD, "TENANCY": "rows"}
+    with tenant_context("acme"):
+        assert deliver(issuer.token("purge", NOW)).json()["decision"] == "fired"
+        assert current_tenant() == "acme"
+    assert Job.objects.get().tenant == ""
 
 
 def test_csrf_and_logins_are_no_matter(issuer: Issuer, settings: Any) -> None:

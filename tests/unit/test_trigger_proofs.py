@@ -8,6 +8,7 @@ from typing import Any
 
 import jwt
 import pytest
+import time_machine
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -17,11 +18,17 @@ from taskyard.integrations.trigger.key_set import REFETCH_SECONDS, STALE_SECONDS
 from taskyard.settings import parse
 from tests.issuer import Issuer, key_pair
 
-NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
+NOW = dt.datetime(2026, 5, 4, 12, tzinfo=dt.UTC)
 MINUTE, HOUR = dt.timedelta(minutes=1), dt.timedelta(hours=1)
 SECRET, OTHER_SECRET = "s" * 32, "o" * 32
 
 issuer = Issuer()
+
+
+@pytest.fixture(autouse=True)
+def stopped_clock() -> Iterator[None]:
+    with time_machine.travel(NOW, tick=False):
+        yield
 
 
 def trusting(**more: Any) -> Any:

@@ -127,7 +127,8 @@ class GoogleCloudScheduler(Target):
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Write jobs one by one; a run that was stopped in between is completed by the next."""
-        client = self._client()
+        with _failing(self.name):
+            client = self._client()
         for change in changes:
             with _failing(self.name, change.key):
                 self._apply(client, change)
