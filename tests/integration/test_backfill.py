@@ -224,6 +224,7 @@ def test_for_several_tenants_each_has_its_jobs_and_one_alone_may_be_filled(overl
         ({"until": NOW - DAY}, "none of them to come"),
         ({"since": NOW.replace(tzinfo=None)}, "time zone"),
         ({"per_minute": 0}, "above zero"),
+        ({"per_minute": "often"}, "above zero"),
         ({"tenant": "acme"}, "several tenants"),
         ({"since": NOW - 100 * DAY}, "--forgotten"),
     ],
