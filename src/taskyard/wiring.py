@@ -14,7 +14,7 @@ from taskyard.tasks.doors import open_door
 def connect() -> None:
     """Called by ``TaskyardConfig.ready()``."""
     # Declares the one task of our own.
-    import taskyard.schedules.sources.crontab.run  # noqa: F401
+    import taskyard.schedules.sources.crontab.run
     from taskyard import enqueue
     from taskyard.celery.application import serve_shared_tasks
     from taskyard.execution.steering import cancel

@@ -11,6 +11,7 @@ from django.db import connection, connections, transaction
 from django.test import override_settings
 
 from taskyard.entrypoint import cli
+from taskyard.entrypoint.diagnosis import schedules as diagnosis
 from taskyard.entrypoint.failures import Exit
 from taskyard.errors import InvalidSchedule, UnknownQueue
 from taskyard.execution.outcome import Succeeded
@@ -223,6 +224,7 @@ def test_for_several_tenants_each_has_its_jobs_and_one_alone_may_be_filled(overl
         ({"until": NOW - DAY}, "none of them to come"),
         ({"since": NOW.replace(tzinfo=None)}, "time zone"),
         ({"per_minute": 0}, "above zero"),
+        ({"per_minute": "often"}, "above zero"),
         ({"tenant": "acme"}, "several tenants"),
         ({"since": NOW - 100 * DAY}, "--forgotten"),
     ],
@@ -255,6 +257,8 @@ def test_what_the_projects_own_code_raises_is_noted_and_holds_up_no_other() -> N
     whole.refresh_from_db()
     assert (broken.state, broken.next_at, whole.state) == ("running", NOW + 30 * SECOND, "done")
     assert "app.nobody" in broken.error
+    [stuck] = [finding for finding in diagnosis.schedules() if finding.name == f"back-fill {broken.pk}"]
+    assert "app.nobody" in stuck.finding
     Schedule.objects.filter(name="broken").update(task="app.nothing")
     row = Schedule.objects.get(name="broken")
     row.versions.update(definition={**row.versions.get().definition, "task": "app.nothing"})

@@ -109,7 +109,10 @@ def test_what_cannot_be_made_sense_of_is_parked_and_stops_no_other() -> None:
         assert counted(row) == {"errored": 1}
     assert "app.nobody" in unknown.error
     assert counted(whole) == {"fired": 1, "skipped": 1}
-    again = define(NOW + MINUTE, name="broken")
+    broken.disable()
+    broken.refresh_from_db()
+    assert (broken.enabled, broken.next_at) == (False, None)
+    again = define(NOW + MINUTE, name="broken", enabled=True)
     assert (again.error, again.next_at) == ("", NOW + 2 * MINUTE)
     Schedule.objects.filter(pk=unknown.pk).update(task="app.nothing")
     unknown.resume()

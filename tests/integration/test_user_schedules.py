@@ -66,7 +66,7 @@ def test_an_edit_changes_the_same_row_and_disabling_is_a_flag() -> None:
     first = mine.define("report-17", task=answer, kwargs={"value": 1}, recurrence=HOURLY, now=NOW)
     second = mine.define("report-17", task=answer, kwargs={"value": 2}, recurrence=Cron("0 8 * * *"), now=NOW)
     assert (second.pk, second.version, Schedule.objects.count()) == (first.pk, 2, 1)
-    mine.disable("report-17", by="ada")
+    mine.disable("report-17")
     assert (mine.get("report-17").enabled, mine.get("report-17").next_at) == (False, None)
     mine.enable("report-17")
     assert mine.get("report-17").next_at is not None

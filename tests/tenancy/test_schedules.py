@@ -194,7 +194,7 @@ def test_a_message_nobody_can_take_stays_and_stops_no_other() -> None:
 
 
 @pytest.mark.skipif(not is_apart, reason="only these have outboxes")
-def test_a_name_is_the_database_of_its_own_where_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_definition_may_name_the_database_of_its_transaction_and_waits_for_that_of_the_control_database() -> None:
     with tenant_context("acme"), own_transaction():
         define(database="default")
         assert Schedule.objects.count() == 1

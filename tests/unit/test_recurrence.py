@@ -181,6 +181,11 @@ def test_the_ends_of_time_are_no_error(after: dt.datetime) -> None:
         assert len(one.next(3, after.replace(tzinfo=UTC))) in (0, 1, 3)
 
 
+def test_a_sparse_one_ends_where_time_does() -> None:
+    dues = list(Cron("0 8 29 2 *").iter_from(dt.datetime(9980, 1, 1, tzinfo=dt.UTC)))
+    assert [due.at.year for due in dues] == [9980, 9984, 9988, 9992, 9996]
+
+
 def test_a_time_that_clocks_skip_whenever_it_comes_is_never_due_and_refused() -> None:
     with pytest.raises(InvalidRecurrence, match="clocks of Europe/Berlin skip it each time"):
         Cron("30 2 * 3 0L", timezone=BERLIN, gap="skip")

@@ -103,7 +103,7 @@ def _read(message_id: uuid.UUID, payload: str, *, alias: str) -> NewJob | Notice
 
 
 def _set_aside(message_id: uuid.UUID, error: Exception, *, alias: str) -> None:
-    logger.error("outbox message %s in %r was not taken: %s", message_id, alias, error)
+    logger.error("outbox message %s in %r became no job: %s", message_id, alias, error)
     _unreadable.append(message_id)
 
 

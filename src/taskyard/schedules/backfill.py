@@ -117,8 +117,10 @@ def _problems(schedule: Schedule, wish: Wish, now: dt.datetime) -> Iterator[str]
         return
     if not wish.since <= until <= now:
         yield f"a back-fill goes from one time to a later one, none of them to come; not from {wish.since} to {until}."
-    if not (math.isfinite(wish.per_minute) and wish.per_minute > 0):
+    if not (isinstance(wish.per_minute, (int, float)) and math.isfinite(wish.per_minute) and wish.per_minute > 0):
         yield f"per_minute must be a number above zero; it is {wish.per_minute!r}."
+    if not schedule.versions.exists():
+        yield "none of its definitions is on record: define it again."
     kept_since = now - get_settings().occurrence_retention
     if not wish.forgotten and max(wish.since, schedule.created_at) < min(until, kept_since):
         yield (
@@ -238,8 +240,8 @@ def _has_unfinished(occurrence: Occurrence, queue: str) -> bool:
 
 def _feed(row: Backfill, schedule: Schedule, now: dt.datetime) -> int:
     piece = _next_piece(row, schedule)
-    is_in_turn = piece.definition.overlap != Overlap.ALLOW
-    room = 1 if is_in_turn else min(MOST_RUN, max(1, math.ceil(row.per_minute * _SECOND / _MINUTE)))
+    is_single = piece.definition.overlap != Overlap.ALLOW or piece.definition.tenants is not None
+    room = 1 if is_single else min(MOST_RUN, max(1, math.ceil(row.per_minute * _SECOND / _MINUTE)))
     seen = ran = 0
     for due, case, before in _judged(piece):
         if case == _Case.RUN:

@@ -103,17 +103,17 @@ def resume(row: Schedule, *, by: Any = "") -> None:
     _do("resume", row, timezone.now(), by=by)
 
 
-def set_enabled(row: Schedule, is_enabled: bool, *, by: Any = "") -> None:
+def set_enabled(row: Schedule, is_enabled: bool) -> None:
     """See :meth:`Schedule.enable` and :meth:`Schedule.disable`."""
     if is_enabled and row.origin == USER:
-        # Also said to whoever asks by an outbox, and waits for no answer.
+        # Asked again when it is done: by way of an outbox that is later.
         limits.refuse(row.name, row.tenant, wanted=Definition.of(row))
-    _do("enable" if is_enabled else "disable", row, timezone.now(), by=by)
+    _do("enable" if is_enabled else "disable", row, timezone.now())
 
 
-def remove(name: str, *, tenant: Any = None, by: Any = "") -> None:
+def remove(name: str, *, tenant: Any = None) -> None:
     """See :meth:`taskyard.schedules.models.ScheduleManager.remove`."""
-    submit(Change(verb="remove", tenant=owner_of(tenant), name=name, at=timezone.now(), by=text_of(by)))
+    submit(Change(verb="remove", tenant=owner_of(tenant), name=name, at=timezone.now()))
 
 
 #: What the verbs change.
@@ -124,7 +124,7 @@ _CHANGED = (
 
 
 def _do(verb: str, row: Schedule, now: dt.datetime, **more: Any) -> None:
-    by = text_of(more.pop("by"))
+    by = text_of(more.pop("by", ""))
     fresh = submit(Change(verb=verb, tenant=row.tenant, name=row.name, at=now, by=by, **more))
     for name in _CHANGED if fresh is not None else ():
         setattr(row, name, getattr(fresh, name))

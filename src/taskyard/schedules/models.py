@@ -209,17 +209,17 @@ class Schedule(models.Model):
 
         resume(self, by=by)
 
-    def enable(self, *, by: Any = "") -> None:
+    def enable(self) -> None:
         """Decide due times again, from the next one on."""
         from taskyard.schedules.define import set_enabled
 
-        set_enabled(self, True, by=by)
+        set_enabled(self, True)
 
-    def disable(self, *, by: Any = "") -> None:
+    def disable(self) -> None:
         """Decide nothing: due times leave no trace until it is enabled again."""
         from taskyard.schedules.define import set_enabled
 
-        set_enabled(self, False, by=by)
+        set_enabled(self, False)
 
     def backfill(self, *, since: dt.datetime, until: dt.datetime | None = None, by: Any = "", **said: Any) -> Backfill:
         """Run its due times from ``since`` to ``until`` (default: now; both included) that did not run, in the past.

@@ -32,8 +32,8 @@ from taskyard.settings import get_settings
 
 logger = logging.getLogger(__name__)
 
-#: Schedules of one transaction.
-BATCH = 200
+#: Schedules of one transaction, and back-fills.
+BATCH, FILLS = 200, 20
 #: How often a scheduler looks that nobody can wake.
 _DEAF = dt.timedelta(seconds=1)
 _IN_HAND = dt.timedelta(milliseconds=100)
@@ -321,7 +321,7 @@ def run_now(row: Schedule, *, by: Any = "", now: dt.datetime | None = None) -> O
 def fill(now: dt.datetime) -> int:
     """Let back-fills go on that nobody has in hand; how many due times they have seen to."""
     with _bounded(control_alias()):
-        rows = _taken(Backfill.objects.running().filter(next_at__lte=now).order_by("next_at")[:BATCH])
+        rows = _taken(Backfill.objects.running().filter(next_at__lte=now).order_by("next_at")[:FILLS])
         # As whoever decides about it does: so one due time is decided by one of the two.
         schedules = {row.pk: row for row in _taken(Schedule.objects.filter(pk__in={row.schedule_id for row in rows}))}
         return sum(backfill.step(row, schedules[row.schedule_id], now) for row in rows if row.schedule_id in schedules)

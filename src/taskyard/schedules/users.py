@@ -78,17 +78,17 @@ class TenantSchedules:
             name=name, task=task, recurrence=recurrence, by=by, tenant=self.tenant, origin=USER, **said
         )  # fmt: skip
 
-    def enable(self, name: str, *, by: Any = "") -> None:
+    def enable(self, name: str) -> None:
         """Decide due times again, from the next one on, if the limits of today allow that."""
-        self.get(name).enable(by=by)
+        self.get(name).enable()
 
-    def disable(self, name: str, *, by: Any = "") -> None:
+    def disable(self, name: str) -> None:
         """Decide nothing until it is enabled again; its place stays taken."""
-        self.get(name).disable(by=by)
+        self.get(name).disable()
 
-    def remove(self, name: str, *, by: Any = "") -> None:
+    def remove(self, name: str) -> None:
         """Delete it with its decisions; its jobs stay."""
-        remove(self.get(name).name, tenant=self.tenant, by=by)
+        remove(self.get(name).name, tenant=self.tenant)
 
     def run_now(self, name: str, *, by: Any = "", now: dt.datetime | None = None) -> Occurrence:
         """Run it once, now: not sooner than ``shortest_interval`` after its last run, and its overlap policy holds."""

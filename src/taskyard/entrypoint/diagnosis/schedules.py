@@ -9,7 +9,7 @@ from django.db.models import Count, Min, Q
 
 from taskyard.entrypoint.diagnosis.finding import Finding, fail, ok, warn
 from taskyard.entrypoint.screen import duration
-from taskyard.schedules.models import Schedule
+from taskyard.schedules.models import Backfill, Schedule
 from taskyard.schedules.sources.crontab.files import current
 from taskyard.settings import get_settings
 
@@ -54,6 +54,12 @@ def schedules() -> Iterator[Finding]:
         )  # fmt: skip
     if about["all"] and not about["late"] + about["kept"] + about["parked"]:
         yield ok("schedules", f"{about['all']:,}, none overdue")
+    for fill in Backfill.objects.running().exclude(error="").select_related("schedule").order_by("pk")[:_NAMED]:
+        yield warn(
+            f"back-fill {fill.pk}", f"of schedule {fill.schedule} does not get on: {fill.error}",
+            fix="It goes on by itself when that is mended; or end it: taskyard schedules backfill "
+            f"{fill.schedule.name} --cancel",
+        )  # fmt: skip
 
 
 def crontabs() -> Iterator[Finding]:

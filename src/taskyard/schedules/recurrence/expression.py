@@ -74,8 +74,12 @@ def normalised(text: str) -> str:
 def walls(expression: str, after: dt.datetime) -> Iterator[dt.datetime]:
     """Naive wall-clock times later than ``after``, without regard to changes of the clocks."""
     times = CronSim(expression, after)
-    while (wall := next(times, None)) is not None and wall.year < dt.MAXYEAR:
-        yield wall
+    try:
+        while (wall := next(times, None)) is not None and wall.year < dt.MAXYEAR:
+            yield wall
+    except OverflowError:
+        # It looked for the next one beyond the last year there is.
+        return
 
 
 def values(index: int, text: str) -> set[int | tuple[int, int]]:
