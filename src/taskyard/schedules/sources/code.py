@@ -17,10 +17,15 @@ from taskyard.schedules.define import write
 from taskyard.schedules.definition import Definition, checked
 from taskyard.schedules.models import Schedule, ScheduleVersion
 from taskyard.schedules.recurrence import Recurrence
+from taskyard.settings import get_settings
 from taskyard.tasks.task import Task
 
-#: The origin of rows that follow the code, and the actor of the versions it wrote.
-CODE = "code"
+
+def origin() -> str:
+    """The origin of rows that follow this site's code, and the actor of the versions it wrote."""
+    site = get_settings().site
+    return f"code:{site}" if site else "code"
+
 
 T = TypeVar("T", bound=Task[Any, Any])
 
@@ -87,7 +92,7 @@ def _changes(adopt: bool) -> Iterator[Change]:
         if row is None:
             yield Change("add", name, {column: (None, value) for column, value in columns.items()})
             continue
-        if row.origin != CODE:
+        if row.origin != origin():
             yield Change("conflict", name)
             continue
         different = {
@@ -97,13 +102,13 @@ def _changes(adopt: bool) -> Iterator[Change]:
             is_edited = _of_code(row) == columns
             yield Change("change" if not is_edited else "adopt" if adopt else "revert", name, different)
     for name, row in rows.items():
-        if row.origin == CODE and name not in wanted:
+        if row.origin == origin() and name not in wanted:
             yield Change("remove", name)
 
 
 def _of_code(row: Schedule) -> Any:
     """What the code said last."""
-    versions = ScheduleVersion.objects.using(control_alias()).filter(schedule=row, actor=CODE)
+    versions = ScheduleVersion.objects.using(control_alias()).filter(schedule=row, actor=origin())
     last = versions.order_by("-version").first()
     return None if last is None else last.definition
 
@@ -117,7 +122,7 @@ def sync(*, adopt: bool = False, now: dt.datetime | None = None) -> list[Change]
     now = now or timezone.now()
     with transaction.atomic(using=control_alias()):
         # One at a time: two deploys at once would both add.
-        list(Schedule.objects.select_for_update().filter(origin=CODE).order_by("pk").values_list("pk", flat=True))
+        list(Schedule.objects.select_for_update().filter(origin=origin()).order_by("pk").values_list("pk", flat=True))
         changes = compare(adopt=adopt)
         for change in changes:
             _apply(change, now)
@@ -131,5 +136,5 @@ def _apply(change: Change, now: dt.datetime) -> None:
     if change.kind == "remove":
         found.delete()
         return
-    row = found.first() or Schedule(name=change.name, origin=CODE, created_at=now, created_by=CODE, version=0)
-    write(row, _declared[change.name], now, by=CODE)
+    row = found.first() or Schedule(name=change.name, origin=origin(), created_at=now, created_by=origin(), version=0)
+    write(row, _declared[change.name], now, by=origin())
