@@ -142,6 +142,9 @@ class Settings:
     schema_header: bool = False
     #: Keys that sign messages (32 bytes or more each), or a callable that returns them: the first signs, all verify.
     signing_keys: tuple[SigningKey, ...] = ()
+    #: This site, where several with settings of their own share a control database: a sync of schedules touches rows of
+    #: its own site alone. Empty: there is one.
+    site: str = ""
     #: How the project separates its tenants: ``"schemas"`` (django-tenants), ``"databases"``, ``"rows"``; empty: not.
     tenancy: str = ""
     #: Names the project's tenants: ``tenants()`` returns the ready ones, ``tenants(name)`` one of them, or None.

@@ -50,6 +50,18 @@ def test_what_the_code_changed_changes_and_what_it_dropped_goes() -> None:
     assert [(row.name, row.kwargs) for row in Schedule.objects.all()] == [("one", {"n": 1})]
 
 
+def test_a_site_touches_its_own_rows_alone(settings: Any) -> None:
+    declare_anew("ours", "shared")
+    settings.TASKYARD = {**settings.TASKYARD, "SITE": "north"}
+    assert kinds() == [("add", "ours"), ("add", "shared")]
+    settings.TASKYARD = {**settings.TASKYARD, "SITE": "south"}
+    declare_anew("theirs", "shared")
+    assert kinds() == [("conflict", "shared"), ("add", "theirs")]
+    assert dict(Schedule.objects.values_list("name", "origin")) == {
+        "ours": "code:north", "shared": "code:north", "theirs": "code:south"
+    }  # fmt: skip
+
+
 def test_an_edit_is_shown_as_drift_and_reverted_or_left_until_the_code_changes() -> None:
     declare_anew("one")
     kinds()

@@ -14,7 +14,7 @@ from taskyard.schedules.decisions import CatchUp, Decision, Overlap
 from taskyard.schedules.recurrence import Recurrence
 from taskyard.settings import get_settings
 
-#: The origin of rows that a clock elsewhere calls for; see ``trigger.py``.
+#: How the origin of rows begins that a clock elsewhere calls for; see ``trigger.py``.
 TRIGGERED = "trigger"
 if TYPE_CHECKING:
     from taskyard.schedules.users import TenantSchedules
@@ -187,7 +187,7 @@ class Schedule(models.Model):
     @property
     def is_triggered(self) -> bool:
         """Whether a clock elsewhere calls for it, and no scheduler looks at it."""
-        return self.origin == TRIGGERED
+        return self.origin.partition(":")[0] == TRIGGERED
 
     def next(self, count: int = 10, *, after: dt.datetime | None = None) -> list[Any]:
         """The next due times as the scheduler will decide them; see :func:`taskyard.schedules.define.preview`."""

@@ -1,6 +1,6 @@
 """What happens when a clock elsewhere calls for a schedule of the code: its due times are decided, here, by its rules.
 
-A schedule that the built-in scheduler does not run has a row all the same, of origin :data:`TRIGGERED`: its decisions
+A schedule that the built-in scheduler does not run has a row all the same, of origin ``trigger``: its decisions
 and its pauses are there. It has no next due time, so no scheduler looks at it, and follows the code with each call.
 """
 
@@ -16,9 +16,9 @@ from taskyard.errors import InvalidSchedule, TaskyardError, UndeclaredSchedule
 from taskyard.schedules.decisions import ON_TIME
 from taskyard.schedules.define import write
 from taskyard.schedules.definition import Definition
-from taskyard.schedules.models import TRIGGERED, Occurrence, Schedule
+from taskyard.schedules.models import Occurrence, Schedule
 from taskyard.schedules.scheduler import decide_row
-from taskyard.schedules.sources.code import CODE, declared
+from taskyard.schedules.sources.code import called, declared, origin
 from taskyard.tasks import registry
 
 #: Where the last due time is looked for, one after another; and most that lie in any of them.
@@ -89,11 +89,11 @@ def _anchored(name: str, wanted: Definition, now: dt.datetime, since: dt.datetim
     # Locked only once it is there: on MySQL two calls that lock what is not there yet end in a deadlock.
     row: Schedule | None = Schedule.objects.filter(tenant="", name=name).first()
     if row is None:
-        row = Schedule(name=name, origin=TRIGGERED, created_at=now, created_by=TRIGGERED, version=0)
+        row = Schedule(name=name, origin=called(), created_at=now, created_by=called(), version=0)
         _follow(row, wanted, now, since)
-    elif row.origin not in (TRIGGERED, CODE):
+    elif row.origin not in (called(), origin()):
         raise InvalidSchedule(name, [f"a row of that name is there already, of origin {row.origin!r}; rename one."])
-    elif row.origin == TRIGGERED and _differs(row, wanted):
+    elif row.origin == called() and _differs(row, wanted):
         row = Schedule.objects.select_for_update().get(pk=row.pk)
         _follow(row, wanted, now, since)
     return row
@@ -102,7 +102,7 @@ def _anchored(name: str, wanted: Definition, now: dt.datetime, since: dt.datetim
 def _follow(row: Schedule, wanted: Definition, now: dt.datetime, since: dt.datetime | None) -> None:
     """Say what the code says now. Its clock may have been told before this row: what it calls for is still decided."""
     known: dt.datetime | None = row.decided_until
-    write(row, wanted, now, by=TRIGGERED)
+    write(row, wanted, now, by=called())
     since = _before_last_due(wanted, now) if since is None else since
     row.decided_until = since if known is None else max(known, since)
     row.save(using=control_alias(), update_fields=["decided_until"])

@@ -12,6 +12,7 @@ from taskyard.celery.beat.entries import ORIGIN, found_in
 from taskyard.runtime.loop import Loop
 from taskyard.schedules import scheduler
 from taskyard.schedules.sources.imports import Source, take_over
+from taskyard.settings import get_settings
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ class Scheduler(beat.Scheduler):
     """
 
     def __init__(self, app: Any, *args: Any, **kwargs: Any) -> None:
-        self.source = Source(f"{ORIGIN}:{app.main}"[:200], keeper=f"beat:{app.main}"[:32], is_truth=True)
+        site = get_settings().site or app.main
+        self.source = Source(f"{ORIGIN}:{site}"[:200], keeper=f"beat:{site}"[:32], is_truth=True)
         self._loops = [Loop(scheduler.Scheduler()), Loop(scheduler.Scheduler(self.source.keeper))]
         super().__init__(app, *args, **kwargs)
 

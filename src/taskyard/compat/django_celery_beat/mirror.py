@@ -72,10 +72,11 @@ class Mirror:
 
     def _notice(self, stamp: Any, now: dt.datetime) -> None:
         before, self._stamp = self._stamp, stamp
-        if before is not None and stamp is not None and stamp != before:
-            self._mirror(self._whole().filter(date_changed__gte=before - _SKEW)[:CHUNK], now)
         if stamp != before or self._began_at is None or now - self._began_at >= LOOK_AGAIN:
             self._is_stale = True
+        if before is not None and stamp is not None and stamp != before:
+            # At once, however many there are to compare.
+            self._mirror(self._whole().filter(date_changed__gte=before - _SKEW)[:CHUNK], now)
 
     def _begin(self, now: dt.datetime) -> None:
         self._is_stale, self._began_at, self._place, self._seen = False, now, 0, set()
@@ -118,8 +119,9 @@ class Mirror:
         new = [task for task in tasks if str(task.pk) not in known]
         self._add(new, now)
         for task in tasks:
-            if str(task.pk) in known:
-                self._change(known[str(task.pk)].pk, task, now)
+            row = known.get(str(task.pk))
+            if row is not None and _differs(row, task, read(task, now=now, before=row.recurrence)):
+                self._change(row.pk, task, now)
 
     def _add(self, tasks: Sequence[Any], now: dt.datetime) -> None:
         rows = [self._row(task, read(task, now=now), now) for task in tasks]

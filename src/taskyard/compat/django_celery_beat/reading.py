@@ -89,7 +89,7 @@ def _times(task: Any, since: dt.datetime, *, now: dt.datetime, before: Any) -> t
         cron, calendars = times_of_crontab(task.crontab.schedule, _zone_of(task.crontab))
         return cron, Bounds(**limits, calendars=calendars)
     if task.interval_id is not None:
-        return _interval(task.interval, start or since, before), Bounds(**limits)
+        return _interval(task.interval, start or since, None if start else before), Bounds(**limits)
     if task.clocked_id is not None:
         asked = _aware(task.clocked.clocked_time) or now
         # Beat runs at once what is set to a time that has passed.

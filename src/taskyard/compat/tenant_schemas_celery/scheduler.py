@@ -30,6 +30,8 @@ class TenantAwareSchedulerMixin:
     """Sends a due entry to each tenant, in one statement; to the schemas it names; or, naming none, once in public."""
 
     app: Any
+    #: What is sent is written as rows: Beat need not reach the broker.
+    producer: Any = None
 
     @classmethod
     def get_queryset(cls) -> Any:

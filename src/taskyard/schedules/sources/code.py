@@ -18,10 +18,24 @@ from taskyard.schedules.sources import reconcile
 from taskyard.schedules.sources.reconcile import Change, Source
 from taskyard.schedules.target import checked_path, checked_targets
 from taskyard.schedules.targets import BUILTIN
+from taskyard.settings import get_settings
 from taskyard.tasks.task import Task
 
-#: The origin of rows that follow the code, and the actor of the versions it wrote.
-CODE = "code"
+
+def origin() -> str:
+    """The origin of rows that follow this site's code, and the actor of the versions it wrote."""
+    return _of_site("code")
+
+
+def called() -> str:
+    """The origin of rows of this site's code that a clock elsewhere calls for."""
+    return _of_site(TRIGGERED)
+
+
+def _of_site(kind: str) -> str:
+    site = get_settings().site
+    return f"{kind}:{site}" if site else kind
+
 
 T = TypeVar("T", bound=Task[Any, Any])
 
@@ -81,7 +95,7 @@ def compare(*, adopt: bool = False) -> list[Change]:
 def _source() -> Source:
     everything = declared()
     own = {name: each.definition for name, each in everything.items() if each.is_for(BUILTIN)}
-    return Source(CODE, own, called=TRIGGERED, may_be_called=everything)
+    return Source(origin(), own, called=called(), may_be_called=everything)
 
 
 def sync(*, adopt: bool = False, now: dt.datetime | None = None) -> list[Change]:

@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from taskyard.enqueue import control_alias
 from taskyard.errors import TaskyardError
@@ -68,8 +68,15 @@ def take_over(source: Source, found: Sequence[Found], now: dt.datetime, *, is_re
 
     A second run does nothing. What was due before is not run.
     """
+    try:
+        return _take_over(source, found, now, is_rehearsal=is_rehearsal)
+    except IntegrityError:
+        # Somebody else did the same at that moment: two Beats that start together.
+        return _take_over(source, found, now, is_rehearsal=is_rehearsal)
+
+
+def _take_over(source: Source, found: Sequence[Found], now: dt.datetime, *, is_rehearsal: bool) -> list[Step]:
     with transaction.atomic(using=control_alias()):
-        # One at a time: two of them would both add.
         rows = {
             (row.tenant, row.name): row
             for row in Schedule.objects.select_for_update().filter(name__in=[each.name for each in found])
