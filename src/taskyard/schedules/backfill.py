@@ -140,6 +140,8 @@ class _Piece(NamedTuple):
     #: The schedule as it was then, with the queue of the back-fill and maybe for one tenant alone.
     schedule: Schedule
     definition: Definition
+    #: The queue of its jobs that are no back-fill's: a task of Celery's may be known by it alone.
+    own_queue: str
     dues: Sequence[Due]
     #: Due times up to here are in it; those before the next version, where it has no more.
     reaches: dt.datetime
@@ -162,7 +164,10 @@ def _next_piece(row: Backfill, schedule: Schedule) -> _Piece:
     definition = Definition.of(then)
     dues = definition.dues(row.done_until, until, limit=LOOKED_AT)
     is_cut = len(dues) == LOOKED_AT
-    return _Piece(then, definition, dues, dues[-1].at if is_cut else until, not is_cut and until == row.until)
+    own_queue = valid.definition.get("queue", "")
+    return _Piece(
+        then, definition, own_queue, dues, dues[-1].at if is_cut else until, not is_cut and until == row.until
+    )
 
 
 def _move_on(row: Backfill, piece: _Piece) -> None:
@@ -265,6 +270,7 @@ def _feed(row: Backfill, schedule: Schedule, now: dt.datetime) -> int:
 
 def _run(row: Backfill, piece: _Piece, now: dt.datetime, *, due: Due, before: Occurrence | None) -> bool:
     """Write one decision and its jobs; False, and nothing written, if a job with the task's own key is in the way."""
+    firing.refuse_unknown(piece.schedule, dataclasses.replace(piece.definition, queue=piece.own_queue), now)
     definition = dataclasses.replace(piece.definition, overlap=Overlap.ALLOW)
     words = f"back-filled; was {before.decision}: {before.reason}".rstrip(": ") if before else "back-filled"
     verdict = Verdict(due, Decision.FIRED, words[:500])

@@ -108,6 +108,12 @@ def _called_by_celery(row: Schedule, definition: Definition, now: dt.datetime) -
     return job
 
 
+def refuse_unknown(row: Schedule, definition: Definition, now: dt.datetime) -> None:
+    """Raises :class:`~taskyard.errors.UnknownTask` if nobody knows the task, and nothing says who else might."""
+    if _declared(definition) is None:
+        _called_by_celery(row, definition, now)
+
+
 def write(firings: Sequence[Firing], now: dt.datetime) -> int:
     """Write decisions and jobs in the caller's transaction; how many decisions."""
     if not firings:
