@@ -111,7 +111,9 @@ def follow(in_the_way: Path) -> None:
     Submission.objects.exclude(retry_at=None).update(retry_at=timezone.now())
     # Somebody does not want to wait. Usage was counted meanwhile, and the hung run is over.
     for name in ("retry-failed-purges", "remove-orphaned-containers", "send-periodic-emails"):
-        Schedule.objects.get(name=name).run_now(by="ada")
+        row = Schedule.objects.get(name=name)
+        # Not beside one that has just come due.
+        until(lambda row=row: row.run_now(by="ada").decision == "fired", f"{name} was started")
     until(lambda: not Job.objects.active().exists(), "what was asked for has run")
     tell("asked for by ada", actor="ada")
 
@@ -128,7 +130,8 @@ def tell(title: str, actor: str = "") -> None:
     for row in Schedule.objects.annotate(missed=missed).order_by("name"):
         for fired in row.occurrences.filter(decision="fired", actor=actor):
             job = Job.objects.get(id=fired.job)
-            print(f"    {row.name:<26} {job.state}: {job.progress_message}; {row.missed} due times before it missed")
+            missed_too = f" ({row.missed} due times before it were missed)" if row.missed else ""
+            print(f"    {row.name:<26} {job.state}: {job.progress_message}{missed_too}")
             for error in job.counts.get("errors", ()) if job.counts else ():
                 print(f"        {error['item']}: {error['error']}")
 
@@ -137,9 +140,10 @@ def judge() -> list[str]:
     """What should not be, after all that."""
     from django.conf import settings
     from django.contrib.sessions.models import Session
-    from taskyard.models import Job
     from validations import containers
     from validations.models import IdempotencyKey, Output, Receipt, Run, Submission
+
+    from taskyard.models import Job
 
     (alive,) = Run.objects.filter(state="running").values_list("pk", flat=True)
     mails = [path.read_text() for path in Path(settings.MAILS).glob("*")]

@@ -14,6 +14,6 @@ class BillingConfig(AppConfig):
 
         register(
             "billing-meter-usage", Cron("30 0 * * *"), task=tasks.meter_usage, kwargs={"everything": True},
-            description="Counts what each customer used yesterday.",
+            description="Counts what each customer used, up to yesterday.",
         )  # fmt: skip
         register_mails("billing", tasks.usage_mails)

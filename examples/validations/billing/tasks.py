@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db.models import Count
+from django.db.models.functions import TruncDate
 from django.utils import timezone
 from housekeeping.batches import Counts, HowMuch, do_each, parts
 from validations.models import Run
@@ -14,19 +15,21 @@ from validations.models import Run
 from billing.models import Usage
 from taskyard import task
 
-_DAY = dt.timedelta(days=1)
+_DAY, _MONTH = dt.timedelta(days=1), dt.timedelta(days=31)
 
 
 @task
 def meter_usage(batch_size: int = 100, everything: bool = False, dry_run: bool = False) -> Counts:
-    """Yesterday's runs of each customer; counted again it is the same row."""
-    how, today = HowMuch(batch_size, everything, dry_run), timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
-    ended = Run.objects.filter(ended_at__gte=today - _DAY, ended_at__lt=today)
-    used = list(ended.values("submission__customer").annotate(runs=Count("pk")).order_by("submission__customer"))
+    """Runs of each customer and day, up to yesterday. The last month is counted again: downtime leaves no day out."""
+    how = HowMuch(batch_size, everything, dry_run)
+    today = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    ended = Run.objects.filter(ended_at__gte=today - _MONTH, ended_at__lt=today)
+    of_day = ended.annotate(day=TruncDate("ended_at")).values("submission__customer", "day")
+    used = list(of_day.annotate(runs=Count("pk")).order_by("day", "submission__customer"))
 
     def write(line: dict[str, Any]) -> None:
         Usage.objects.update_or_create(
-            customer=line["submission__customer"], day=(today - _DAY).date(), defaults={"runs": line["runs"]}
+            customer=line["submission__customer"], day=line["day"], defaults={"runs": line["runs"]}
         )
 
     return do_each(parts(used, how), write, how)

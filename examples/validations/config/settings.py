@@ -55,11 +55,11 @@ DATABASES = {"default": {**_database, "CONN_HEALTH_CHECKS": True}}
 MEDIA_ROOT = DATA / "files"
 CONTAINERS = DATA / "containers"
 
-MAILS = DATA / "mails"
+MAILS, _MAILER = DATA / "mails", "django.core.mail.backends.filebased.EmailBackend"
 if django.VERSION >= (6, 1):
-    MAILERS = {"default": {"BACKEND": "django.core.mail.backends.filebased.EmailBackend", "OPTIONS": {"file_path": MAILS}}}
+    MAILERS = {"default": {"BACKEND": _MAILER, "OPTIONS": {"file_path": MAILS}}}
 else:
-    EMAIL_BACKEND, EMAIL_FILE_PATH = "django.core.mail.backends.filebased.EmailBackend", MAILS
+    EMAIL_BACKEND, EMAIL_FILE_PATH = _MAILER, MAILS
 BILLING_EMAIL = "billing@validations.example"
 
 # Unset, the database is the broker.

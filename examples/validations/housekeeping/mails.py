@@ -26,7 +26,11 @@ def handlers() -> list[str]:
 
 
 def send_mails_of(name: str) -> None:
-    """Send what was not sent yet. A mail is sent at least once: twice only after a crash between it and its row."""
+    """Send what was not sent yet.
+
+    The row of a mail commits when the mail is out, so two at once send it once. After a crash in between it goes out
+    again.
+    """
     for key, mail in _handlers[name](timezone.now()):
         with transaction.atomic():
             _, is_new = SentMail.objects.get_or_create(key=f"{name}:{key}")

@@ -1,4 +1,4 @@
-"""The registry: what runs when. ``manage.py set_up`` makes these rows at each deploy, and takes away what is not here."""
+"""The registry: what runs when. ``manage.py set_up`` makes these rows, and takes away what is here no more."""
 
 from housekeeping import tasks
 from taskyard.schedules import Cron, register

@@ -82,9 +82,7 @@ def clean_receipts(batch_size: int = 1_000, everything: bool = False, dry_run: b
 @task
 def clean_sessions(batch_size: int = 1_000, everything: bool = False, dry_run: bool = False) -> Counts:
     """What Django's ``clearsessions`` does in one statement, in batches."""
-    return delete(
-        Session.objects.filter(expire_date__lte=timezone.now()), HowMuch(batch_size, everything, dry_run)
-    )
+    return delete(Session.objects.filter(expire_date__lte=timezone.now()), HowMuch(batch_size, everything, dry_run))
 
 
 @task

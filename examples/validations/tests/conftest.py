@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def product(tmp_path: Path, settings: Any, transactional_db: None) -> Iterator[N
     settings.MEDIA_ROOT = tmp_path / "files"
     settings.CONTAINERS = tmp_path / "containers"
     settings.CELERY_TASK_ALWAYS_EAGER = True
-    call_command("set_up", verbosity=0)
+    call_command("taskyard", "schedules", "sync", stdout=StringIO())
     yield
     for run in containers.runs():
         containers.remove(run)

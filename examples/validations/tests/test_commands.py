@@ -52,4 +52,3 @@ def test_it_says_what_failed_and_refuses_what_cannot_be_meant(make: Any) -> None
     with pytest.raises(CommandError, match="at least 1") as caught:
         said("purge_expired_submissions", "--batch-size", "0")
     assert caught.value.returncode == 2
-

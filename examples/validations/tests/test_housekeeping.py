@@ -101,7 +101,7 @@ def test_a_container_that_resists_stops_no_other(make: Any, run: Any) -> None:
     folder = Path(settings.CONTAINERS) / f"run-{odd.pk}"
     with (folder / "alive").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        (folder / "pid").write_text("nobody knows")
+        (folder / "group").write_text("nobody knows")
         job = run("remove-orphaned-containers")
     assert job.progress_message == "2 found, 1 done, 1 failed"
     assert containers.runs() == [odd.pk]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+
 from taskyard.errors import InvalidSchedule
 from taskyard.schedules import Cron, Schedule, register
 from taskyard.schedules.recurrence import explain, recurrence_from_json

@@ -1,7 +1,7 @@
-"""A container engine as small as can be: a folder for each container, and a process that runs in it.
+"""A container engine as small as can be: a folder for each container, and a group of processes that runs in it.
 
-The process holds a lock on its folder's ``alive`` from its first moment to its last, so the kernel says whether it
-lives, and a process that was given the number of one that is gone is left alone. Use your engine's client instead.
+The processes hold a lock on their folder's ``alive`` from their first moment to their last, so the kernel says whether
+they live, and whoever was given the number of one that is gone is left alone. Use your engine's client instead.
 """
 
 import fcntl
@@ -14,8 +14,8 @@ from typing import IO
 
 from django.conf import settings
 
-#: Starts what follows it in the background, so that it outlives whoever started it, as a container does.
-_DETACHED = '"$@" </dev/null >log 2>&1 & echo $! >pid'
+#: Starts what follows it in the background: it outlives whoever started it, as a container does.
+_DETACHED = 'echo $$ >group; "$@" </dev/null >log 2>&1 &'
 
 
 def start(run: int, command: list[str]) -> None:
@@ -23,9 +23,10 @@ def start(run: int, command: list[str]) -> None:
     folder = _folder(run)
     folder.mkdir(parents=True)
     with (folder / "alive").open("w") as lock:
+        # Handed down to the processes, and theirs alone once this file is closed.
         fcntl.flock(lock, fcntl.LOCK_EX)
         shell = ["/bin/sh", "-c", _DETACHED, "container", *command]
-        subprocess.run(shell, cwd=folder, pass_fds=[lock.fileno()], check=True)
+        subprocess.run(shell, cwd=folder, pass_fds=[lock.fileno()], start_new_session=True, check=True)
 
 
 def runs() -> list[int]:
@@ -37,29 +38,34 @@ def runs() -> list[int]:
 def is_alive(run: int) -> bool:
     try:
         with (_folder(run) / "alive").open() as lock:
-            return not _take(lock)
+            return _is_held(lock)
     except FileNotFoundError:
         return False
 
 
-def remove(run: int) -> None:
-    """Kill it if it lives, wait until it is gone, and remove its folder."""
+def remove(run: int) -> bool:
+    """Kill it if it lives, wait until it is gone, and remove its folder; False if somebody else did."""
     folder = _folder(run)
-    with (folder / "alive").open("a") as lock:
-        if not _take(lock):
-            os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        lock = (folder / "alive").open("a+")
+    except FileNotFoundError:
+        return False
+    with lock:
+        if _is_held(lock):
+            os.killpg(int((folder / "group").read_text()), signal.SIGKILL)
+            fcntl.flock(lock, fcntl.LOCK_SH)
     shutil.rmtree(folder)
+    return True
 
 
 def _folder(run: int) -> Path:
     return Path(settings.CONTAINERS) / f"run-{run}"
 
 
-def _take(lock: IO[str]) -> bool:
-    """Whether nobody else holds it; it is given back when the file is closed."""
+def _is_held(lock: IO[str]) -> bool:
+    """Whether its processes hold it; whoever asks shares it, and is not taken for one of them."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
-    return True
+        return True
+    return False
