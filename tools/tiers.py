@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ BUDGET_SECONDS = {
     "faults": 600,
     "simulation": 180,
     "soak": 120,
+    "clouds": 60,
     "upgrade": 60,
 }
 CHECK_SECONDS = 60
@@ -52,6 +54,8 @@ DATABASES = ("postgres", "sqlite", "mysql")
 #: The tier that runs once per kind of tenancy, and the database of each.
 PER_TENANCY = "tenancy"
 TENANCIES = {"rows": "postgres", "schemas": "postgres", "databases": "sqlite"}
+#: The tier that needs more than the others, the extra that has it, and the folder it is put into.
+APART, APART_EXTRA, APART_FOLDER = "clouds", "test-clouds", ROOT / ".venv-clouds"
 #: Interpreter -> Django. The pair that the main environment already is does not run twice.
 MATRIX = {"3.11": "5.2", "3.12": "6.1", "3.13": "6.1"}
 MATRIX_RUNS = (("unit", "sqlite"), ("integration", "sqlite"), ("integration", "postgres"))
@@ -60,6 +64,13 @@ MATRIX_RUNS = (("unit", "sqlite"), ("integration", "sqlite"), ("integration", "p
 INSTALL = """
 "$1" -m venv "$2"
 "$2/bin/python" -m pip --disable-pip-version-check install --quiet --editable '.[test]' "$3"
+touch "$2/.test"
+"""
+
+#: Libraries beside the main environment's: interpreter, folder, what is wanted.
+INSTALL_APART = """
+rm -rf "$2"
+"$1" -m pip --disable-pip-version-check install --quiet --target "$2" $3
 touch "$2/.test"
 """
 
@@ -293,9 +304,23 @@ def tenancy_runs(report: Report) -> list[Run]:
 def main_environment(report: Report, lanes: Lanes) -> None:
     lanes.add([Run("check", [sys.executable, "tools/check.py"], environment(), CHECK_SECONDS)])
     runs = tenancy_runs(report)
-    for tier in BUDGET_SECONDS.keys() - {PER_TENANCY}:
+    for tier in BUDGET_SECONDS.keys() - {PER_TENANCY, APART}:
         runs += pytest_runs(report, tier, DATABASES if tier == PER_DATABASE else (None,))
     lanes.add(runs)
+
+
+def apart(report: Report, lanes: Lanes) -> None:
+    """The tier whose libraries would make every environment slow to install."""
+    runs = pytest_runs(report, APART)
+    for run in runs:
+        run.env["PYTHONPATH"] = str(APART_FOLDER)
+    stamp, project = APART_FOLDER / ".test", ROOT / "pyproject.toml"
+    if stamp.exists() and stamp.stat().st_mtime > project.stat().st_mtime:
+        lanes.add(runs)
+        return
+    wanted = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["optional-dependencies"][APART_EXTRA]
+    command = ["sh", "-ec", INSTALL_APART, "install", sys.executable, str(APART_FOLDER), " ".join(wanted)]
+    lanes.install(Run(f"installing what {APART} needs", command, environment(), INSTALL_SECONDS, then=runs))
 
 
 def matrix(report: Report, lanes: Lanes) -> None:
@@ -344,6 +369,7 @@ def main() -> int:
                 report.failures.append(f"server {kind} missing")
         with Lanes(report) as lanes:
             main_environment(report, lanes)
+            apart(report, lanes)
             matrix(report, lanes)
             lanes.wait()
     except KeyboardInterrupt:

@@ -186,6 +186,49 @@ class InvalidSchedule(TaskyardError):
         super().__init__(f"Schedule {name!r} cannot be used:\n" + "\n".join(f"  - {p}" for p in problems))
 
 
+class UnknownSchedule(TaskyardError):
+    """A schedule that a clock calls for and that the code does not declare."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"The code declares no schedule {name!r}. If it was dropped, sync the target that still calls for it."
+        )
+
+
+class UnknownTarget(TaskyardError):
+    """A target of schedules that nobody wrote."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name, self.known = name, tuple(known)
+        super().__init__(f"There is no target {name!r} of schedules. There are: {', '.join(known)}.")
+
+
+class CannotSay(TaskyardError):
+    """A schedule that the dialect of a target cannot say exactly."""
+
+    def __init__(self, target: str, reason: str) -> None:
+        self.target, self.reason = target, reason
+        super().__init__(f"The target {target!r} cannot say it: {reason}.")
+
+
+class TargetFailed(TaskyardError):
+    """A target of schedules that did not do as it was told."""
+
+    def __init__(self, target: str, key: str, problem: str) -> None:
+        self.target, self.key, self.problem = target, key, problem
+        at = f" at {key!r}" if key else ""
+        super().__init__(f"The target {target!r} failed{at}: {problem} What was done before stays; run it again.")
+
+
+class DamagedTarget(TaskyardError):
+    """What a target holds cannot be read, so that nothing of it may be written."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        self.where, self.reason = where, reason
+        super().__init__(f"{where} is left as it is: {reason}.")
+
+
 class InvalidRecurrence(TaskyardError, ValueError):
     """A recurrence, a bound or a calendar that cannot work, or stored data that is none."""
 

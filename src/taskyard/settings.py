@@ -6,8 +6,9 @@ import dataclasses
 import datetime as dt
 import difflib
 import hmac
+import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, get_type_hints
 
 from django.conf import settings as django_settings
@@ -15,6 +16,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from taskyard.errors import ConfigurationError
+from taskyard.trigger_settings import TriggerSettings, read_trigger
 
 _DAY = dt.timedelta(days=1)
 
@@ -28,6 +30,9 @@ DEFAULT_RETENTION: Mapping[str, dt.timedelta | None] = {
 
 #: The kinds of ``TASKYARD["TENANCY"]``.
 TENANCIES = ("schemas", "databases", "rows")
+
+#: What clouds, clusters and file names all take.
+OWNER = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 #: Shorter keys can be found by trying.
 SIGNING_KEY_BYTES = 32
@@ -76,6 +81,11 @@ class Settings:
     retention: Mapping[str, dt.timedelta | None] = dataclasses.field(default_factory=lambda: DEFAULT_RETENTION)
     #: How long decisions of schedules are kept.
     occurrence_retention: dt.timedelta = dt.timedelta(days=90)
+    #: Options of the targets that ``schedules sync --backend`` knows, by the target's name; see docs/targets.md.
+    schedule_targets: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    #: Marks what this project put into a target, so that others' is left alone; of its own for each project and each
+    #: environment that share a target. Empty: the first part of ROOT_URLCONF, where nobody shares.
+    schedule_owner: str = ""
     #: On SIGTERM, how long running jobs may finish before they are given back.
     shutdown_grace: dt.timedelta = dt.timedelta(seconds=25)
     #: Close database connections after each job, as Celery does; the default keeps healthy ones.
@@ -133,6 +143,8 @@ class Settings:
     outbox_databases: tuple[str, ...] = ()
     #: How long the job of a tenant that is not ready waits until it is looked at again.
     tenant_wait: dt.timedelta = dt.timedelta(seconds=30)
+    #: Whom the HTTP trigger believes (docs/trigger.md); None: nobody, and it refuses everything.
+    trigger: TriggerSettings | None = None
 
 
 def _near(name: str, known: list[str]) -> str:
@@ -160,6 +172,20 @@ def _as_names(value: Any) -> tuple[str, ...]:
     if isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
         return tuple(value)
     raise TypeError("a list of names")
+
+
+def _as_targets(value: Any) -> Mapping[str, Mapping[str, Any]]:
+    if isinstance(value, Mapping) and all(isinstance(options, Mapping) for options in value.values()):
+        return {str(name): dict(options) for name, options in value.items()}
+    raise TypeError("a dict of target to a dict of its options")
+
+
+def _as_owner(value: Any) -> str:
+    if value in (None, ""):
+        return ""
+    if isinstance(value, str) and OWNER.fullmatch(value):
+        return value
+    raise TypeError("up to 40 lower-case letters, digits and dashes, with a letter or digit at each end")
 
 
 def _as_tenancy(value: Any) -> str:
@@ -216,11 +242,12 @@ def _as_signing_keys(value: Any) -> tuple[SigningKey, ...]:
 
 
 #: Settings whose values are never repeated in an error.
-_SECRET = frozenset({"signing_keys"})
-_BY_NAME = {
+_SECRET = frozenset({"signing_keys", "trigger"})
+_BY_NAME: dict[str, Callable[[Any], Any]] = {
     "signing_keys": _as_signing_keys, "queues": _as_queues, "retention": _as_retention, "handover": _as_names,
     "tenancy": _as_tenancy, "tenants": _as_callable, "tenant_databases": _as_names, "tenant_apps": _as_names,
-    "outbox_databases": _as_names,
+    "outbox_databases": _as_names, "schedule_targets": _as_targets, "schedule_owner": _as_owner,
+    "trigger": partial(read_trigger, as_keys=_as_signing_keys),
 }  # fmt: skip
 _BY_TYPE = {int: _as_positive_int, dt.timedelta: _as_duration, bool: _as_bool, str: _as_str}
 
@@ -242,6 +269,8 @@ def parse(raw: Mapping[str, Any], databases: Mapping[str, Any]) -> Settings:
         except TypeError as wanted:
             given = "something else (not shown)" if name in _SECRET else repr(value)
             problems.append(f"{key} must be {wanted}; it is {given}.")
+        except ConfigurationError as several:
+            problems += several.problems
     if values.get("database", "default") not in databases:
         problems.append(f"DATABASE names {values.get('database', 'default')!r}, which DATABASES does not define.")
     for alias in values.get("outbox_databases", ()):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.apps import apps
+
 from taskyard.tasks.doors import open_door
 
 
@@ -29,6 +31,8 @@ def connect() -> None:
     open_door("run_eagerly", _run_eagerly)
     serve_with(enqueue.enqueue_for_tenants)
     serve_shared_tasks()
+    if apps.is_installed("django_celery_beat"):
+        import taskyard.schedules.calls  # noqa: F401  - declares the task that its rows run
     # Also those that are opened before anybody enters a tenant.
     watch_connections()
 

@@ -34,7 +34,7 @@ def define(
     tenant, subject = said.pop("tenant", None), said.pop("subject", None)
     enabled, origin = said.pop("enabled", None), said.pop("origin", "api")
     owner = tenant_of_caller() if tenant is None else name_of(tenant)
-    _refuse_odd_names(name, owner)
+    refuse_odd_names(name, owner)
     said["subject"] = ("", "") if subject is None else (subject._meta.label_lower, str(subject.pk))
     wanted = checked(name, {**said, "task": task if isinstance(task, str) else task.name, "recurrence": recurrence})
     with transaction.atomic(using=control_alias()):
@@ -72,7 +72,8 @@ def aim(row: Schedule, definition: Definition, now: dt.datetime) -> None:
     offset = definition.offset(row.tenant, row.name)
     # With jitter, what was due a moment ago may still lie ahead.
     row.decided_until = max(now - offset, row.decided_until) if row.decided_until and row.pk else now - offset
-    due = definition.next_due(row.decided_until) if row.enabled and not _is_over(row, definition) else None
+    is_to_come = row.enabled and not row.is_triggered and not _is_over(row, definition)
+    due = definition.next_due(row.decided_until) if is_to_come else None
     row.next_at = None if due is None else due.at + offset
 
 
@@ -139,9 +140,10 @@ def _is_over(row: Schedule, definition: Definition) -> bool:
     return definition.bounds.is_spent(row.runs)
 
 
-def _refuse_odd_names(name: str, tenant: str) -> None:
-    if not name or len(name) > 200 or not name.isprintable():
-        raise InvalidSchedule(name, ["its name must be 1 to 200 printable characters."])
+def refuse_odd_names(name: str, tenant: str) -> None:
+    """Names that are no names; raises :class:`~taskyard.errors.InvalidSchedule`."""
+    if not name or len(name) > 200 or not name.isprintable() or name.startswith("-"):
+        raise InvalidSchedule(name, ["its name must be 1 to 200 printable characters, the first of them no dash."])
     if not is_tenant_name(tenant):
         raise InvalidName("tenant", tenant, 63)
 

@@ -95,6 +95,22 @@ class Definition:
             raise InvalidSchedule(row.name, [str(error)]) from error
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Declaration:
+    """A schedule of the code: its definition, and what only targets ask for."""
+
+    name: str
+    definition: Definition
+    #: Names of the targets it is for; None: all of them.
+    targets: tuple[str, ...] | None = None
+    #: Where a clock that calls by HTTP finds it, for example ``/tasks/purge-expired``; empty: the target's default.
+    http_path: str = ""
+
+    def is_for(self, target: str) -> bool:
+        """Whether that target is to have it."""
+        return self.targets is None or target in self.targets
+
+
 def checked(name: str, said: Mapping[str, Any]) -> Definition:
     """A definition of what was said; raises :class:`~taskyard.errors.InvalidSchedule` naming everything wrong."""
     known = {field.name for field in dataclasses.fields(Definition)}

@@ -13,6 +13,9 @@ from taskyard.schedules.decisions import CatchUp, Decision, Overlap
 from taskyard.schedules.recurrence import Recurrence
 from taskyard.settings import get_settings
 
+#: The origin of rows that a clock elsewhere calls for; see ``trigger.py``.
+TRIGGERED = "trigger"
+
 
 class ScheduleManager(models.Manager):  # type: ignore[type-arg]
     """``Schedule.objects``: always on the control database."""
@@ -49,7 +52,7 @@ class Schedule(models.Model):
     name = models.CharField(max_length=200)
     #: Whose it is: its jobs are this tenant's. Empty: the project's own.
     tenant = models.CharField(max_length=63, default="")
-    #: Where its truth is: ``code``, ``api``, ``admin``, or a file.
+    #: Where its truth is: ``code``, ``api``, ``admin``, or a file; ``trigger``: the code, and another clock runs it.
     origin = models.CharField(max_length=200, default="api")
     description = models.TextField(default="")
 
@@ -119,6 +122,11 @@ class Schedule(models.Model):
         if self.paused_at is None or now < self.paused_at:
             return False
         return self.paused_until is None or now < self.paused_until
+
+    @property
+    def is_triggered(self) -> bool:
+        """Whether a clock elsewhere calls for it, and no scheduler looks at it."""
+        return self.origin == TRIGGERED
 
     def next(self, count: int = 10, *, after: dt.datetime | None = None) -> list[Any]:
         """The next due times as the scheduler will decide them; see :func:`taskyard.schedules.define.preview`."""

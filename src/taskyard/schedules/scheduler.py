@@ -140,6 +140,14 @@ def _decide_alone(pk: int, now: dt.datetime) -> int:
         return 0
 
 
+def decide_row(row: Schedule, now: dt.datetime) -> int:
+    """Decide about a schedule whose row the caller has locked, in the caller's transaction; how many due times.
+
+    As many as one turn decides: the row says how far that came.
+    """
+    return _decide([row], now)
+
+
 def _decide(rows: list[Schedule], now: dt.datetime) -> int:
     plans: list[_Plan] = []
     parked = 0
@@ -229,7 +237,8 @@ def _count(plan: _Plan) -> None:
     ran = [f.occurrence for f in plan.firings if f.occurrence.decision in (Decision.FIRED, Decision.BUFFERED)]
     if ran:
         row.runs, row.last_at = row.runs + len(ran), ran[-1].effective_at
-    due = None if definition.bounds.is_spent(row.runs) else definition.next_due(row.decided_until)
+    is_over = row.is_triggered or definition.bounds.is_spent(row.runs)
+    due = None if is_over else definition.next_due(row.decided_until)
     row.next_at = None if due is None else due.at + definition.offset(row.tenant, row.name)
 
 

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from taskyard.entrypoint.arguments import add_json, add_tenant, count, length
+from taskyard.entrypoint.arguments import BY_HAND, NOW, add_json, add_tenant, count, due, length
 from taskyard.entrypoint.commands.limits import user
 from taskyard.entrypoint.failures import Exit, UsageError
 from taskyard.entrypoint.screen import Screen, ago, stamp
 
+if TYPE_CHECKING:
+    from taskyard.schedules.target import Change
+
 #: Decisions that ``show`` shows.
 _DECISIONS = 10
+#: What each kind of change means, and which fields are shown with it.
+_MEANS = {
+    "add": "new", "change": "the code has changed", "revert": "it was edited, the code wins",
+    "adopt": "it was edited, and stays", "remove": "the code has it no more",
+    "conflict": "left alone", "refuse": "cannot be said there",
+}  # fmt: skip
+_WITH_FIELDS = ("change", "revert", "adopt")
 
 
 def add_to(subparsers: Any) -> None:
@@ -30,9 +41,13 @@ def add_to(subparsers: Any) -> None:
     upcoming.add_argument("-n", type=count, default=10, dest="count", metavar="N", help="how many (default: 10)")
     add_json(upcoming)
     upcoming.set_defaults(run=show_next)
-    _add_sync(verbs, "sync", "make the rows of the code as the code says").set_defaults(run=sync_schedules)
-    _add_sync(verbs, "diff", "what sync would do; 1 if anything").set_defaults(run=diff_schedules)
-    _add_verb(verbs, "run", "run one now; its overlap policy holds").set_defaults(run=run_schedule)
+    _add_sync(verbs)
+    run = _add_verb(verbs, "run", "run one now; its overlap policy holds")
+    run.add_argument(
+        "--due", type=due, default=None, metavar="WHEN",
+        help="for clocks: decide what is due, each due time once; now, the time (ISO), or job:NAME of a CronJob's job",
+    )  # fmt: skip
+    run.set_defaults(run=run_schedule)
     pause = _add_verb(verbs, "pause", "run it no more until it is resumed; what was due meanwhile is recorded")
     pause.add_argument("--for", type=length, default=None, dest="span", metavar="AGE", help="for so long, e.g. 2h")
     pause.add_argument("--reason", default="", help="shown wherever somebody asks why it did not run")
@@ -40,11 +55,29 @@ def add_to(subparsers: Any) -> None:
     _add_verb(verbs, "resume", "run it again, from its next due time on").set_defaults(run=resume_schedule)
 
 
-def _add_sync(verbs: Any, verb: str, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(verb, help=text, description=text)
-    parser.add_argument("--adopt", action="store_true", help="leave rows as they are that somebody has edited")
+def _add_sync(verbs: Any) -> None:
+    text = "make a target as the code says; 1 if something is refused, or in somebody's way"
+    add_sync_options(verbs.add_parser("sync", help=text, description=text))
+    text = "what sync would do; 1 if anything"
+    diff = verbs.add_parser("diff", help=text, description=text)
+    _add_target(diff)
+    diff.set_defaults(run=diff_target)
+
+
+def add_sync_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a sync."""
+    _add_target(parser)
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be done; 1 if anything")
+    parser.set_defaults(run=sync_target)
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    from taskyard.schedules.targets import ALIASES, BUILTIN, TARGETS
+
+    names = ", ".join(sorted([*TARGETS, *ALIASES]))
+    parser.add_argument("--backend", default=BUILTIN, metavar="TARGET", help=f"one of {names} (default: {BUILTIN})")
+    parser.add_argument("--adopt", action="store_true", help="leave as it is what somebody has edited there")
     add_json(parser)
-    return parser
 
 
 def _add_verb(verbs: Any, verb: str, text: str) -> argparse.ArgumentParser:
@@ -120,52 +153,73 @@ def show_next(options: argparse.Namespace, screen: Screen) -> int:
     return Exit.OK if dues else Exit.WRONG
 
 
-def diff_schedules(options: argparse.Namespace, screen: Screen) -> int:
+def diff_target(options: argparse.Namespace, screen: Screen) -> int:
     """Show what differs."""
-    from taskyard.schedules.sources import code
+    from taskyard.schedules.target import target_named
 
-    changes = code.compare(adopt=options.adopt)
-    _show_changes(screen, changes, as_json=options.json)
+    changes = target_named(options.backend).compare(adopt=options.adopt)
+    _show(screen, changes, as_json=options.json)
     return Exit.WRONG if changes else Exit.OK
 
 
-def sync_schedules(options: argparse.Namespace, screen: Screen) -> int:
-    """Make them the same; 1 if a row of another origin stands in the way."""
-    from taskyard.schedules.sources import code
+def sync_target(options: argparse.Namespace, screen: Screen) -> int:
+    """Make them the same; 1 if something is left that only a person can do."""
+    from taskyard.schedules.target import STANDING, WRITTEN, target_named
 
-    changes = code.sync(adopt=options.adopt)
-    _show_changes(screen, changes, as_json=options.json)
-    return Exit.WRONG if any(change.kind == "conflict" for change in changes) else Exit.OK
+    if options.dry_run:
+        return diff_target(options, screen)
+    target = target_named(options.backend)
+    changes = target.sync(adopt=options.adopt)
+    _show(screen, changes, as_json=options.json)
+    hint = target.hint() if any(change.kind in WRITTEN for change in changes) else ""
+    if hint:
+        screen.note(hint)
+    return Exit.WRONG if any(change.kind in STANDING for change in changes) else Exit.OK
 
 
-_MEANS = {
-    "add": "new", "change": "the code has changed", "revert": "it was edited, the code wins",
-    "adopt": "it was edited, and stays", "remove": "the code has it no more",
-    "conflict": "somebody made one of that name",
-}  # fmt: skip
-
-
-def _show_changes(screen: Screen, changes: list[Any], *, as_json: bool) -> None:
+def _show(screen: Screen, changes: Sequence[Change], *, as_json: bool) -> None:
     if as_json:
-        screen.json([{"kind": c.kind, "name": c.name, "columns": c.columns} for c in changes])
+        screen.json([{"kind": c.kind, "name": c.name, "fields": c.fields, "reason": c.reason} for c in changes])
         return
     for change in changes:
-        screen.line(f"{change.kind:<8} {change.name}  ({_MEANS[change.kind]})")
-        if change.kind in ("change", "revert", "adopt"):
-            for column, (before, after) in change.columns.items():
-                screen.line(f"           {column}: {before!r} -> {after!r}")
+        screen.line(f"{change.kind:<8} {change.name}  ({change.reason or _MEANS[change.kind]})")
+        for field, (before, after) in change.fields.items() if change.kind in _WITH_FIELDS else ():
+            screen.line(f"           {field}: {before!r} -> {after!r}")
     if not changes:
-        screen.line("Nothing to do: the rows are as the code says.")
+        screen.line("Nothing to do: everything is as the code says.")
 
 
 def run_schedule(options: argparse.Namespace, screen: Screen) -> int:
-    """Run it; 1 if its overlap policy is against it."""
+    """Run it; 1 if its overlap policy is against it. For a clock: 1 only if what is due could not be decided."""
+    if options.due is not None:
+        return _run_due(options, screen)
     occurrence = _find(options).run_now(by=user())
-    if occurrence.decision == "fired":
-        screen.line(f"Job {occurrence.job}." if occurrence.job else f"{occurrence.jobs} jobs, one for each tenant.")
-        return Exit.OK
-    screen.note(f"{occurrence.decision.capitalize()}: {occurrence.reason}.")
-    return Exit.WRONG
+    _show_decision(occurrence, screen)
+    return Exit.OK if occurrence.decision == "fired" else Exit.WRONG
+
+
+def _run_due(options: argparse.Namespace, screen: Screen) -> int:
+    from taskyard.schedules.trigger import anchor, trigger
+
+    now = dt.datetime.now(dt.UTC)
+    if options.due == BY_HAND:
+        decided = [anchor(options.name, now).run_now(by=user())]
+    else:
+        decided = trigger(options.name, due=None if options.due == NOW else options.due, now=now)
+    for occurrence in decided:
+        _show_decision(occurrence, screen)
+    if not decided:
+        screen.line("Nothing is due that is not decided already.")
+    return Exit.WRONG if any(occurrence.decision == "errored" for occurrence in decided) else Exit.OK
+
+
+def _show_decision(occurrence: Any, screen: Screen) -> None:
+    if occurrence.decision != "fired":
+        screen.note(f"{occurrence.decision.capitalize()}: {occurrence.reason}.")
+    elif occurrence.job:
+        screen.line(f"Job {occurrence.job}.")
+    else:
+        screen.line(f"{occurrence.jobs} jobs, one for each tenant.")
 
 
 def pause_schedule(options: argparse.Namespace, screen: Screen) -> int:
@@ -213,7 +267,7 @@ def _state(row: Any, now: dt.datetime) -> str:
         return "disabled"
     if row.paused_at is not None and (row.paused_until is None or row.paused_until > now):
         return "paused"
-    return "on" if row.next_at else "over"
+    return "called" if row.is_triggered else "on" if row.next_at else "over"
 
 
 def _document(row: Any, now: dt.datetime) -> dict[str, Any]:

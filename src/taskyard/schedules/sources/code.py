@@ -13,10 +13,12 @@ from django.utils.module_loading import autodiscover_modules
 
 from taskyard.enqueue import control_alias
 from taskyard.errors import InvalidSchedule
-from taskyard.schedules.define import write
-from taskyard.schedules.definition import Definition, checked
-from taskyard.schedules.models import Schedule, ScheduleVersion
+from taskyard.schedules.define import refuse_odd_names, write
+from taskyard.schedules.definition import Declaration, checked
+from taskyard.schedules.models import TRIGGERED, Schedule, ScheduleVersion
 from taskyard.schedules.recurrence import Recurrence
+from taskyard.schedules.target import checked_path, checked_targets
+from taskyard.schedules.targets import BUILTIN
 from taskyard.tasks.task import Task
 
 #: The origin of rows that follow the code, and the actor of the versions it wrote.
@@ -24,7 +26,7 @@ CODE = "code"
 
 T = TypeVar("T", bound=Task[Any, Any])
 
-_declared: dict[str, Definition] = {}
+_declared: dict[str, Declaration] = {}
 
 Kind = Literal["add", "change", "revert", "adopt", "remove", "conflict"]
 
@@ -42,8 +44,10 @@ class Change:
 def schedule(recurrence: Recurrence, *, name: str = "", **said: Any) -> Callable[[T], T]:
     """Run a task by the clock: ``@schedule(Cron("0 3 * * *"))`` above ``@task``; ``name`` is the task's by default.
 
-    Takes what :meth:`Schedule.objects.define <taskyard.schedules.models.ScheduleManager.define>` takes. It is a
-    declaration: ``schedules sync`` makes it a row. Raises :class:`~taskyard.errors.InvalidSchedule`.
+    Takes what :meth:`Schedule.objects.define <taskyard.schedules.models.ScheduleManager.define>` takes (such as
+    ``description``), and ``targets`` (names of those it is for, where it makes no sense on others; default: all) and
+    ``http_path`` (where clocks find it that call by HTTP). It is a declaration: ``schedules sync`` carries it to a
+    target, by default to a row. Raises :class:`~taskyard.errors.InvalidSchedule`.
     """
 
     def declare(task: T) -> T:
@@ -58,19 +62,29 @@ def register(name: str, recurrence: Recurrence, *, task: Task[Any, Any] | str, *
 
     The same name twice is refused, unless both say the same.
     """
-    wanted = checked(name, {**said, "recurrence": recurrence, "task": task if isinstance(task, str) else task.name})
-    if _declared.setdefault(name, wanted) != wanted:
+    refuse_odd_names(name, "")
+    targets, http_path = checked_targets(name, said.pop("targets", None)), checked_path(name, said.pop("http_path", ""))
+    task_name = task if isinstance(task, str) else task.name
+    wanted = Declaration(name, checked(name, {**said, "recurrence": recurrence, "task": task_name}), targets, http_path)
+    if _declared.get(name, wanted) != wanted:
         raise InvalidSchedule(name, ["it is declared twice, and differently; give one of them a name of its own."])
+    if http_path and (other := _at_path(http_path)) not in ("", name):
+        raise InvalidSchedule(name, [f"http_path {http_path!r} is that of {other!r}; give each a path of its own."])
+    _declared[name] = wanted
 
 
-def declared() -> dict[str, Definition]:
+def _at_path(path: str) -> str:
+    return next((known.name for known in _declared.values() if known.http_path == path), "")
+
+
+def declared() -> dict[str, Declaration]:
     """Every declaration, by name: those of each installed app's ``schedules.py`` and ``tasks.py`` among them."""
     autodiscover_modules("schedules", "tasks")
     return dict(sorted(_declared.items()))
 
 
 def compare(*, adopt: bool = False) -> list[Change]:
-    """What a sync would do: rows of the code that are to come, to change or to go.
+    """What a sync would do: rows of the code that are to come, to change or to go; of what is for the built-in target.
 
     ``revert``: somebody edited the row since the code wrote it, and the code is put back; with ``adopt`` such a row is
     left as it is until the code itself changes. ``conflict``: a row of that name has another origin and is left alone.
@@ -80,24 +94,27 @@ def compare(*, adopt: bool = False) -> list[Change]:
 
 def _changes(adopt: bool) -> Iterator[Change]:
     rows = {row.name: row for row in Schedule.objects.filter(tenant="")}
-    wanted = declared()
-    for name, definition in wanted.items():
+    all_declared = declared()
+    wanted = {name: one for name, one in all_declared.items() if one.is_for(BUILTIN)}
+    for name, declaration in wanted.items():
         row = rows.get(name)
-        columns = definition.as_columns()
+        columns = declaration.definition.as_columns()
         if row is None:
             yield Change("add", name, {column: (None, value) for column, value in columns.items()})
             continue
-        if row.origin != CODE:
+        if row.origin not in (CODE, TRIGGERED):
             yield Change("conflict", name)
             continue
         different = {
             column: (getattr(row, column), value) for column, value in columns.items() if getattr(row, column) != value
         }
-        if different or row.error:
+        if row.is_triggered:
+            yield Change("change", name, {**different, "origin": (TRIGGERED, CODE)})
+        elif different or row.error:
             is_edited = _of_code(row) == columns
             yield Change("change" if not is_edited else "adopt" if adopt else "revert", name, different)
     for name, row in rows.items():
-        if row.origin == CODE and name not in wanted:
+        if name not in (wanted if row.origin == CODE else all_declared) and row.origin in (CODE, TRIGGERED):
             yield Change("remove", name)
 
 
@@ -131,5 +148,6 @@ def _apply(change: Change, now: dt.datetime) -> None:
     if change.kind == "remove":
         found.delete()
         return
-    row = found.first() or Schedule(name=change.name, origin=CODE, created_at=now, created_by=CODE, version=0)
-    write(row, _declared[change.name], now, by=CODE)
+    row = found.first() or Schedule(name=change.name, created_at=now, created_by=CODE, version=0)
+    row.origin = CODE
+    write(row, _declared[change.name].definition, now, by=CODE)
