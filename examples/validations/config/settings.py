@@ -71,3 +71,6 @@ CELERY_WORKER_CONCURRENCY = int(os.environ.get("CELERY_WORKER_CONCURRENCY", "1")
 CELERY_TASK_SOFT_TIME_LIMIT = 25 * 60
 CELERY_TASK_TIME_LIMIT = 30 * 60
 CELERY_TASK_TRACK_STARTED = True
+
+# Whom the calls of clouds' schedulers are believed: whoever signs with this key. docs/ has the way with their tokens.
+TASKYARD = {"TRIGGER": {"KEYS": [os.environ["TRIGGER_KEY"]]} if "TRIGGER_KEY" in os.environ else None}

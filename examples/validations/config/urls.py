@@ -1,5 +1,5 @@
-"""The pages of the product would be here."""
+"""Where the clocks of clouds call: each schedule at the path that it declares. Pages would be here as well."""
 
-from typing import Any
+from taskyard.integrations.trigger.urls import declared_paths
 
-urlpatterns: list[Any] = []
+urlpatterns = [*declared_paths()]

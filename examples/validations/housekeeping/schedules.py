@@ -1,4 +1,4 @@
-"""The registry: what runs when. ``manage.py set_up`` makes these rows, and takes away what is here no more."""
+"""The registry: what runs when. ``manage.py sync_schedules`` carries it there."""
 
 from housekeeping import tasks
 from taskyard.schedules import Cron, register
@@ -41,4 +41,8 @@ for name, cron, task, description in (
         "Sends the e-mails that packages have registered.",
     ),
 ):  # fmt: skip
-    register(name, Cron(cron), task=task, kwargs={"everything": True}, description=description)
+    register(
+        name, Cron(cron), task=task, kwargs={"everything": True}, description=description,
+        # Where clouds call for it, and for whom it makes sense: a cloud cleans up its own containers.
+        http_path=f"/tasks/{name}/", targets=["builtin"] if name == "remove-orphaned-containers" else None,
+    )  # fmt: skip

@@ -33,7 +33,7 @@ def product(tmp_path: Path, settings: Any, transactional_db: None) -> Iterator[N
     settings.MEDIA_ROOT = tmp_path / "files"
     settings.CONTAINERS = tmp_path / "containers"
     settings.CELERY_TASK_ALWAYS_EAGER = True
-    call_command("taskyard", "schedules", "sync", stdout=StringIO())
+    call_command("sync_schedules", "--backend=celery", stdout=StringIO())
     yield
     for run in containers.runs():
         containers.remove(run)

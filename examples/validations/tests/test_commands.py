@@ -25,7 +25,7 @@ def said(command: str, *words: str) -> str:
 
 
 def test_each_scheduled_task_has_its_command_under_a_name_of_its_own() -> None:
-    assert {definition.task for definition in declared().values()} == of_tasks().keys()
+    assert {each.definition.task for each in declared().values()} == of_tasks().keys()
     assert of_tasks()["housekeeping.mark_hung_runs_failed"] == "fail_hung_runs"
 
 

@@ -30,12 +30,12 @@ def rows() -> dict[str, str]:
 
 
 def changes(*words: str) -> dict[str, list[str]]:
-    """What ``taskyard schedules diff`` or ``sync`` says, by kind."""
+    """What ``sync_schedules`` says it does, or would do, by kind."""
     out = StringIO()
     try:
-        call_command("taskyard", "schedules", *words, "--json", stdout=out)
+        call_command("sync_schedules", "--backend=celery", *words, "--json", stdout=out)
     except CommandError as end:
-        assert (words[0], end.returncode) == ("diff", 1)
+        assert ("--dry-run" in words, end.returncode) == (True, 1)
     said: dict[str, list[str]] = {}
     for change in json.loads(out.getvalue()):
         said.setdefault(change["kind"], []).append(change["name"])
@@ -69,12 +69,12 @@ def test_the_rows_follow_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(_declared, name, before[name])
     monkeypatch.setitem(_declared, "new", before["clean-receipts"])
     expected = {"add": ["new"], "change": ["clean-sessions"], "remove": ["billing-meter-usage", "clean-receipts"]}
-    assert {kind: sorted(names) for kind, names in changes("diff").items()} == expected
+    assert {kind: sorted(names) for kind, names in changes("--dry-run").items()} == expected
     # A look changes nothing.
     assert "new" not in rows()
-    changes("sync")
+    changes()
     assert (rows()["clean-sessions"], "new" in rows(), "clean-receipts" in rows()) == ("0 1 * * *", True, False)
-    assert changes("sync") == {}
+    assert changes() == {}
     monkeypatch.delitem(_declared, "clean-sessions")
 
 
@@ -85,10 +85,10 @@ def test_an_emergency_edit_is_visible_and_the_next_deploy_reverts_it_or_adopts_i
         Schedule.objects.filter(pk=row.pk).update(recurrence=Cron("0 */12 * * *").to_json())
 
     edit()
-    assert changes("diff") == {"revert": ["send-periodic-emails"]}
-    changes("sync", "--adopt")
+    assert changes("--dry-run") == {"revert": ["send-periodic-emails"]}
+    changes("--adopt")
     assert rows()["send-periodic-emails"] == "0 */12 * * *"
-    changes("sync")
+    changes()
     assert rows()["send-periodic-emails"] == WHEN["send-periodic-emails"]
 
 

@@ -15,4 +15,4 @@ class Command(BaseCommand):
         for folder in (settings.DATA, settings.MEDIA_ROOT, settings.CONTAINERS):
             Path(folder).mkdir(parents=True, exist_ok=True)
         call_command("migrate", interactive=False, verbosity=verbosity)
-        call_command("taskyard", "schedules", "sync", stdout=self.stdout, stderr=self.stderr)
+        call_command("sync_schedules", "--backend=celery", stdout=self.stdout, stderr=self.stderr)
