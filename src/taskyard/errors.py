@@ -218,7 +218,9 @@ class TargetFailed(TaskyardError):
     def __init__(self, target: str, key: str, problem: str) -> None:
         self.target, self.key, self.problem = target, key, problem
         at = f" at {key!r}" if key else ""
-        super().__init__(f"The target {target!r} failed{at}: {problem} What was done before stays; run it again.")
+        super().__init__(
+            f"The target {target!r} failed{at}: {problem.rstrip('.')}. What was done before stays; run it again."
+        )
 
 
 class DamagedTarget(TaskyardError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -96,6 +97,8 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
         elif not values.get("keys"):
             yield "TRIGGER names nobody who may trigger: give ISSUER for tokens, or KEYS for signed headers."
         return
+    if find_spec("jwt") is None:
+        yield "TRIGGER['ISSUER'] needs PyJWT: pip install 'taskyard[trigger]'."
     if not values.get("audience"):
         yield f"TRIGGER['AUDIENCE'] is missing, for example 'https://example.com/schedules/{PLACE_OF_NAME}'."
     if bool(values.get("jwks_url")) == bool(values.get("jwks")):

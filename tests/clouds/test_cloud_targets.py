@@ -19,6 +19,15 @@ from taskyard.schedules.sources import code
 from taskyard.schedules.target import Target, target_named
 from tests.app.tasks import nothing
 from tests.clouds.google_scheduler import GoogleScheduler
+from tests.integration.test_schedule_targets import (
+    test_a_second_run_plans_nothing as test_a_second_run_plans_nothing,
+)
+from tests.integration.test_schedule_targets import (
+    test_a_target_gets_what_is_for_it as test_a_target_gets_what_is_for_it,
+)
+from tests.integration.test_schedule_targets import (
+    test_what_the_code_drops_or_changes_goes_or_changes as test_what_the_code_drops_or_changes_goes_or_changes,
+)
 
 GOOGLE, AWS = "google-cloud-scheduler", "aws-eventbridge-scheduler"
 PARENT = "projects/shop/locations/europe-west1"
@@ -62,6 +71,13 @@ def aws(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     }  # fmt: skip
     with mock_aws():
         yield boto3.client("scheduler", region_name="eu-west-1")
+
+
+@pytest.fixture(params=["google", "aws"])
+def target(request: pytest.FixtureRequest) -> Target:
+    """What every target keeps to is asked of each."""
+    request.getfixturevalue(request.param)
+    return target_named(request.param)
 
 
 def kinds(target: Target, *, adopt: bool = False) -> list[tuple[str, str]]:

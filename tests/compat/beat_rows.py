@@ -69,6 +69,10 @@ def main() -> None:
     assert row.description.startswith("words\n\n[taskyard shop ")
 
     # Beat is told; an edit is drift; whether a row is enabled is theirs to say.
+    row.description += "\nMind the gap."
+    row.save()
+    [_, change] = target_named("beat").compare()
+    assert (change.kind, list(change.fields)) == ("revert", ["description"]), change
     changed = PeriodicTasks.last_change()
     row.crontab, row.enabled = CrontabSchedule.objects.create(minute="0", hour="7", timezone="UTC"), False
     row.save()

@@ -1,10 +1,13 @@
 """A clock elsewhere calls for a schedule of the code: each due time is decided once, by its own rules."""
 
 import datetime as dt
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from taskyard.errors import InvalidSchedule, TaskyardError, UnknownSchedule, UnknownTask
 from taskyard.jobs.models import Job
@@ -100,6 +103,23 @@ def test_overlap_calendars_pauses_and_the_last_run_hold() -> None:
     assert call(NOON + 48 * HOUR)[-1] == ("suppressed", NOON + 48 * HOUR)
     Schedule.objects.update(paused_at=None, runs=3)
     assert call(NOON + 49 * HOUR) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_first_calls_of_several_clocks_at_once_make_one_row_and_one_job() -> None:
+    declare()
+    start = threading.Barrier(4)
+
+    def one_clock(_: int) -> int:
+        try:
+            start.wait(20)
+            return len(call(NOON))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as clocks:
+        assert sorted(clocks.map(one_clock, range(4))) == [0, 0, 0, 1]
+    assert (Schedule.objects.count(), Job.objects.count()) == (1, 1)
 
 
 def test_a_disabled_one_leaves_no_trace() -> None:

@@ -145,7 +145,14 @@ def test_a_signed_header_triggers_and_its_due_time_may_stand_in_the_body() -> No
     assert counts() == (1, 1)
 
 
-def test_csrf_is_no_matter(issuer: Issuer) -> None:
+def test_csrf_and_logins_are_no_matter(issuer: Issuer, settings: Any) -> None:
+    settings.MIDDLEWARE = [
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    ]
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     strict = Client(enforce_csrf_checks=True)
     assert deliver(issuer.token("purge", NOW), client=strict).status_code == 200
 
@@ -230,6 +237,12 @@ def test_an_unknown_schedule_and_one_of_the_built_in_scheduler_look_like_a_wrong
     for name in ("nobody", "ours", "purge/x", "x" * 5_000):
         answer = deliver(issuer.token(name, NOW), schedule=name)
         assert (answer.status_code, answer.content) == (403, wrong.content)
+    assert counts() == (0, 0)
+
+
+def test_without_a_token_a_header_of_google_proves_nothing() -> None:
+    answer = deliver(**{"X-CloudScheduler": "true", "X-CloudScheduler-JobName": "shop-purge"})
+    assert answer.status_code == 403
     assert counts() == (0, 0)
 
 

@@ -103,6 +103,13 @@ def test_options_come_from_the_settings_and_are_checked(settings: Any) -> None:
     settings.TASKYARD = {"SCHEDULE_TARGETS": {"celery": {"colour": "red"}}}
     with pytest.raises(ConfigurationError, match=r"SCHEDULE_TARGETS\['builtin'\] has no option 'colour'"):
         target_named("builtin")
+    wrong = {"path": 7, "command": "python", "timezone": "Moon"}
+    settings.TASKYARD = {"SCHEDULE_TARGETS": {"crontab": wrong}}
+    with pytest.raises(ConfigurationError, match=r"(?s)path must be a string; it is 7.*command must be a list"):
+        target_named("crontab")
+    settings.TASKYARD = {"SCHEDULE_TARGETS": {"crontab": {"path": "x", "timezone": "Moon"}}}
+    with pytest.raises(ConfigurationError, match="Time zone 'Moon'"):
+        target_named("crontab")
     settings.TASKYARD = {"SCHEDULE_OWNER": "Shop!"}
     with pytest.raises(ConfigurationError, match="SCHEDULE_OWNER must be"):
         target_named("builtin")

@@ -162,6 +162,9 @@ def test_a_window_is_said_where_it_can_be() -> None:
             target.translate(spread)
     fields = systemd().translate(spread).fields
     assert (fields["timer.Timer.RandomizedDelaySec"], fields["timer.Timer.FixedRandomDelay"]) == (["600s"], ["true"])
+    for rule in {"catch_up": CatchUp.NONE}, {"catch_up_window": MINUTES(5)}:
+        with pytest.raises(CannotSay, match="it is missed by then"):
+            systemd().translate(declared(Cron("0 3 * * *"), bounds=Bounds(window=MINUTES(10)), **rule))
 
 
 def test_a_line_of_a_crontab() -> None:

@@ -144,6 +144,13 @@ def test_a_key_signs_only_as_its_kind_does_whatever_the_token_says() -> None:
         token.verify(call(issuer.token("purge", NOW, kid="curve", key=key_pair("first"))), trusting(), find=keys.find)
 
 
+def test_what_a_token_says_stays_on_one_line_of_the_log() -> None:
+    text = unsigned(issuer.token("purge", NOW), {"alg": "RS256", "kid": "first\n\x1b[2J", "crit": ["x\n\x1b[2J"]}, "AA")
+    with pytest.raises(Refused) as caught:
+        verified(text)
+    assert caught.value.reason.isprintable()
+
+
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Basic dTpw", "Bearer  ", "bearer"])
 def test_without_a_bearer_token_there_is_none(authorization: str) -> None:
     with pytest.raises(Refused):

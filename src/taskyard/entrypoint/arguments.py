@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: What a clock may say in place of a time.
 NOW, BY_HAND = "now", "by hand"
+_YEAR = dt.timedelta(days=366)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -39,7 +40,9 @@ def due(text: str) -> dt.datetime | str:
         return NOW
     if text.startswith("job:"):
         minutes = re.fullmatch(r"job:.*-(\d{8})", text)
-        return dt.datetime.fromtimestamp(int(minutes[1]) * 60, dt.UTC) if minutes else BY_HAND
+        moment = dt.datetime.fromtimestamp(int(minutes[1]) * 60, dt.UTC) if minutes else None
+        # Somebody's own number: a date read as minutes is decades away.
+        return moment if moment and abs(dt.datetime.now(dt.UTC) - moment) < _YEAR else BY_HAND
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:

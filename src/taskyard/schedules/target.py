@@ -107,7 +107,7 @@ class Target(abc.ABC):
     name: ClassVar[str]
     #: Whether it lives where other projects' things live.
     shares: ClassVar[bool] = False
-    #: A frozen dataclass; whatever is wrong with a value it says by a ValueError with a sentence.
+    #: A frozen dataclass, a default for each field; what is wrong with a value it says by a ValueError with a sentence.
     Options: ClassVar[type]
 
     def __init__(self, options: Any, *, owner: str) -> None:
@@ -216,12 +216,29 @@ def _options(target: type[Target], given: Mapping[str, Any]) -> Any:
     where = f"SCHEDULE_TARGETS[{target.name!r}]"
     known = [field.name for field in dataclasses.fields(target.Options)]
     problems = [f"{where} has no option {key!r}.{_near(key, known)}" for key in given if key not in known]
+    problems += [f"{where}: {problem}." for problem in _of_wrong_type(target.Options, given)]
     if not problems:
         try:
             return target.Options(**given)
-        except (TypeError, ValueError) as error:
-            problems = [f"{where}: {error}."]
+        except ValueError as error:
+            problems = [f"{where}: {str(error).rstrip('.')}."]
     raise ConfigurationError(problems)
+
+
+def _of_wrong_type(options: type, given: Mapping[str, Any]) -> Iterator[str]:
+    """An option is of the type that its default has."""
+    for field in dataclasses.fields(options):
+        factory = field.default_factory
+        made: Any = field.default if factory is dataclasses.MISSING else factory()
+        value = given.get(field.name, made)
+        if isinstance(made, str) and not isinstance(value, str):
+            yield f"{field.name} must be a string; it is {value!r:.100}"
+        if isinstance(made, Mapping) and not isinstance(value, Mapping):
+            yield f"{field.name} must be a dict; it is {value!r:.100}"
+        if isinstance(made, tuple) and not (
+            isinstance(value, (list, tuple)) and all(isinstance(w, str) for w in value)
+        ):
+            yield f"{field.name} must be a list of strings; it is {value!r:.100}"
 
 
 def _default_owner() -> str:

@@ -23,7 +23,7 @@ from taskyard.tasks import registry
 
 #: Where the last due time is looked for, one after another; and most that lie in any of them.
 _SPANS = tuple(dt.timedelta(minutes=m) for m in (1, 60, 1_440, 44_640, 527_040, 4_216_320))
-_MOST = 5_000
+_MOST = 1_000_000
 
 
 def trigger(name: str, *, due: dt.datetime | None = None, now: dt.datetime) -> list[Occurrence]:
@@ -77,7 +77,8 @@ def anchor(name: str, now: dt.datetime) -> Schedule:
 
 
 def _anchored(name: str, wanted: Definition, now: dt.datetime) -> Schedule:
-    row: Schedule | None = Schedule.objects.select_for_update().filter(tenant="", name=name).first()
+    # Locked only once it is there: on MySQL two calls that lock what is not there yet end in a deadlock.
+    row: Schedule | None = Schedule.objects.filter(tenant="", name=name).first()
     if row is None:
         row = Schedule(name=name, origin=TRIGGERED, created_at=now, created_by=TRIGGERED, version=0)
         write(row, wanted, now, by=TRIGGERED)
@@ -86,16 +87,18 @@ def _anchored(name: str, wanted: Definition, now: dt.datetime) -> Schedule:
     elif row.origin not in (TRIGGERED, CODE):
         raise InvalidSchedule(name, [f"a row of that name is there already, of origin {row.origin!r}; rename one."])
     elif row.origin == TRIGGERED and _differs(row, wanted):
-        _follow(row, wanted, now)
+        return _follow(row.pk, wanted, now)
     return row
 
 
-def _follow(row: Schedule, wanted: Definition, now: dt.datetime) -> None:
+def _follow(pk: int, wanted: Definition, now: dt.datetime) -> Schedule:
     """Say what the code says now. Its clock may have been told before this row: what it calls for is still decided."""
+    row: Schedule = Schedule.objects.select_for_update().get(pk=pk)
     decided_until = row.decided_until
     write(row, wanted, now, by=TRIGGERED)
     row.decided_until = max(decided_until, _before_last_due(wanted, now))
     row.save(using=control_alias(), update_fields=["decided_until"])
+    return row
 
 
 def _differs(row: Schedule, wanted: Definition) -> bool:

@@ -272,7 +272,7 @@ def _state(row: Any, now: dt.datetime) -> str:
         return "disabled"
     if row.paused_at is not None and (row.paused_until is None or row.paused_until > now):
         return "paused"
-    return "called" if row.is_triggered else "on" if row.next_at else "over"
+    return "triggered" if row.is_triggered else "on" if row.next_at else "over"
 
 
 def _document(row: Any, now: dt.datetime) -> dict[str, Any]:

@@ -56,9 +56,8 @@ class KeySet:
 
     def find(self, kid: str) -> jwt.PyJWK:
         """The key of that id; raises :class:`Refused`."""
-        is_known = kid in self._keys and self._age() < STALE_SECONDS
-        if not is_known or self._age() >= LIFETIME_SECONDS:
-            self._renew(is_urgent=not is_known)
+        if kid not in self._keys or self._age() >= LIFETIME_SECONDS:
+            self._renew()
         if self._age() >= STALE_SECONDS:
             raise Refused("the issuer's keys cannot be fetched")
         key = self._keys.get(kid)
@@ -69,9 +68,9 @@ class KeySet:
     def _age(self) -> float:
         return float("inf") if self._fetched_at is None else self._clock() - self._fetched_at
 
-    def _renew(self, *, is_urgent: bool) -> None:
-        # Whoever has a key that still serves does not wait for another one who is fetching.
-        if not self._lock.acquire(blocking=is_urgent):
+    def _renew(self) -> None:
+        # Where keys are there nobody waits for the one who fetches: made-up ids must not hold up threads.
+        if not self._lock.acquire(blocking=self._age() >= STALE_SECONDS):
             return
         try:
             if self._tried_at is None or self._clock() - self._tried_at >= REFETCH_SECONDS:

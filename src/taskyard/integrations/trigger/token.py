@@ -52,7 +52,8 @@ def _claims(
         )  # fmt: skip
         _refuse_odd_times(claims)
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise Refused(f"the token is not good: {error}") from None
+        # What it quotes may be anything: one line of the log, and no terminal codes.
+        raise Refused(f"the token is not good: {str(error)!r:.200}") from None
     return claims
 
 

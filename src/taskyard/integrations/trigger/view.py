@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from django.contrib.auth.decorators import login_not_required
 from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
@@ -35,6 +36,7 @@ class Malformed(Exception):
 
 
 @csrf_exempt
+@login_not_required
 @require_POST
 def trigger_view(request: HttpRequest, schedule: str) -> HttpResponse:
     """Decide about a due time of a schedule of the code; the answers are listed in docs/trigger.md.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,8 +43,8 @@ class CrontabOptions:
     def __post_init__(self) -> None:
         if not self.path:
             raise ValueError("path, the file to be written, must be given")
-        if isinstance(self.command, str):
-            raise ValueError("command must be a list of words")
+        if not self.command:
+            raise ValueError("command must have a word at least")
         zone_named(self.timezone)
 
 
@@ -120,12 +121,12 @@ class _Block:
 
 
 def _marks(owner: str) -> tuple[str, str]:
-    return f"# >>> taskyard {owner}: written by `taskyard schedules sync`", f"# <<< taskyard {owner}"
+    return f"# >>> taskyard {owner}", f"# <<< taskyard {owner}"
 
 
 def _split(text: str, owner: str, path: str) -> _Block:
     first, last = _marks(owner)
-    lines = text.splitlines(keepends=True)
+    lines = re.findall(r"[^\n]*\n|[^\n]+", text)
     places = [[n for n, line in enumerate(lines) if line.rstrip() == mark] for mark in (first, last)]
     if not any(places):
         return _Block(text, [], "")

@@ -21,8 +21,8 @@ from taskyard.schedules.targets.dialect import five_fields, refuse_differences, 
 #: What each row runs: a task of ours that calls for its schedule.
 CALL = "taskyard.call_schedule"
 _FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
-#: The last line of a row's description.
-_MARK = re.compile(r"(?s)(?P<words>.*?)\n*\[taskyard (?P<owner>[a-z0-9-]+) (?P<seal>[0-9a-f]{16})\]\s*")
+#: The last line of a row's description, unless somebody wrote behind it.
+_MARK = re.compile(r"\s*\[taskyard (?P<owner>[a-z0-9-]+) (?P<seal>[0-9a-f]{16})\]")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +69,13 @@ class Beat(Target):
         owned: dict[str, Standing] = {}
         foreign: set[str] = set()
         for row in _rows().select_related("crontab"):
-            mark = _MARK.fullmatch(row.description or "")
+            mark = _MARK.search(row.description or "")
             if mark is None or mark["owner"] != self.owner:
                 foreign.add(row.name)
             else:
-                owned[row.name] = Standing(Item(row.name, row.name, _fields_of(row, mark["words"])), mark["seal"])
+                owned[row.name] = Standing(
+                    Item(row.name, row.name, _fields_of(row, _MARK.sub("", row.description))), mark["seal"]
+                )
         return Found(owned, frozenset(foreign))
 
     def apply(self, changes: Sequence[Change]) -> None:

@@ -51,8 +51,8 @@ class KubernetesOptions:
         for name in ("path", "image"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must be given")
-        if isinstance(self.command, str):
-            raise ValueError("command must be a list of words")
+        if not self.command:
+            raise ValueError("command must have a word at least")
         if "containers" in self.pod or "image" in self.container:
             raise ValueError("the image is given as image, and the one container's further fields as container")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from taskyard.errors import CannotSay
-from taskyard.schedules.decisions import CatchUp
+from taskyard.schedules.decisions import ON_TIME, CatchUp
 from taskyard.schedules.definition import Declaration, Definition
 from taskyard.schedules.recurrence import Cron
 from taskyard.schedules.target import Change, Found, Item, Standing, Target, slug
@@ -42,8 +42,8 @@ class SystemdOptions:
     def __post_init__(self) -> None:
         if not self.path:
             raise ValueError("path, the folder of the units, must be given")
-        if isinstance(self.command, str):
-            raise ValueError("command must be a list of words")
+        if not self.command:
+            raise ValueError("command must have a word at least")
 
 
 class Systemd(Target):
@@ -56,6 +56,7 @@ class Systemd(Target):
     def translate(self, declaration: Declaration) -> Item:
         """Every line of both units, by unit, section and name; what may stand several times is a list."""
         definition = declaration.definition
+        _refuse_late_calls(self.name, definition)
         key = f"taskyard-{self.owner}-{slug(declaration.name, _LONGEST_NAME)}"
         timer: dict[str, Any] = {"OnCalendar": self._calendar(definition), **_rules(definition)}
         service = {"Type": "oneshot", "ExecStart": self._command(declaration.name)}
@@ -120,6 +121,15 @@ class Systemd(Target):
         return "Now: systemctl daemon-reload, enable --now the timers that are new, and stop those that are gone."
 
 
+def _refuse_late_calls(target: str, definition: Definition) -> None:
+    """What a window delays is late when it is decided."""
+    is_kept = definition.catch_up != CatchUp.NONE
+    allowed = definition.catch_up_window if is_kept else ON_TIME
+    if allowed is not None and definition.bounds.window > max(allowed, ON_TIME):
+        reason = f"its calls come up to {definition.bounds.window} late, and by its catch-up rule it is missed by then"
+        raise CannotSay(target, reason)
+
+
 def _rules(definition: Definition) -> dict[str, Any]:
     rules = {"AccuracySec": "1s", "Persistent": "false" if definition.catch_up == CatchUp.NONE else "true"}
     if window := definition.bounds.window:
@@ -181,4 +191,5 @@ def _quoted(word: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("%", "%%")
+    """As the value of a line: without specifiers, and without the backslash that goes on in the next line."""
+    return text.replace("%", "%%").rstrip("\\")
