@@ -47,7 +47,7 @@ class TriggerSettings:
     #: What tokens may be signed with.
     algorithms: tuple[str, ...] = ("RS256",)
     #: By schedule, or ``"*"`` for every one: e-mail addresses (verified) or subjects whose tokens are accepted.
-    subjects: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    subjects: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     #: The issuer uses one token for several due times.
     reused_tokens: bool = False
     #: Shared secrets of signed headers; each of them verifies.
