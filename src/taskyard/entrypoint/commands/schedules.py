@@ -100,8 +100,8 @@ def list_schedules(options: argparse.Namespace, screen: Screen) -> int:
     elif rows:
         columns = ("NAME", "TENANT", "STATE", "NEXT", "LAST", "TASK", "WHEN")
         screen.table(columns, [
-            (row.name, row.tenant, _state(row, now), ago(row.next_at, now), ago(row.last_at, now), row.task, _briefly(row))
-            for row in rows
+            (row.name, row.tenant, _state(row, now), ago(row.next_at, now), ago(row.last_at, now), row.task, brief)
+            for row, brief in zip(rows, map(_briefly, rows), strict=True)
         ])  # fmt: skip
     else:
         screen.note("There is no schedule. taskyard schedules sync makes those of the code.")
