@@ -98,7 +98,8 @@ def follow(in_the_way: Path) -> None:
     from django.utils import timezone
     from validations.models import Submission
 
-    from taskyard.models import Job
+    from taskyard.celery import get_app
+    from taskyard.models import Job, Worker
     from taskyard.schedules import Schedule
 
     def has_caught_up() -> bool:
@@ -106,6 +107,9 @@ def follow(in_the_way: Path) -> None:
         return not behind.exists() and not Job.objects.active().exists()
 
     until(has_caught_up, "every schedule has run")
+    print(
+        f"\na worker with room for {Worker.objects.get().slots} job, on {get_app().conf.broker_url.partition(':')[0]}"
+    )
     tell("after a week in which nothing ran")
     in_the_way.unlink()
     Submission.objects.exclude(retry_at=None).update(retry_at=timezone.now())

@@ -83,6 +83,7 @@ def test_the_validations_catch_up_with_a_week_of_housekeeping() -> None:
     # V9, V10: a real worker, started by its role, on the broker and the database that the environment names.
     with servers.fresh_redis() as address:
         told = shown("validations", REDIS_URL=address, DATABASE_URL=servers.require("postgres"), APP_ROLE="worker")
+    assert "a worker with room for 1 job, on redis" in told
     week, _, asked_for = told.partition("asked for by ada:")
     # V5: each of the nine, and what a package downstream registered (V1), ran once and had something to do.
     for name, counts in HOUSEKEEPING.items():

@@ -72,5 +72,5 @@ CELERY_TASK_SOFT_TIME_LIMIT = 25 * 60
 CELERY_TASK_TIME_LIMIT = 30 * 60
 CELERY_TASK_TRACK_STARTED = True
 
-# Whom the calls of clouds' schedulers are believed: whoever signs with this key. docs/ has the way with their tokens.
+# Calls of a clock elsewhere are believed if they are signed with this key; docs/trigger.md has the way with tokens.
 TASKYARD = {"TRIGGER": {"KEYS": [os.environ["TRIGGER_KEY"]]} if "TRIGGER_KEY" in os.environ else None}

@@ -76,6 +76,10 @@ def parts(things: Sequence[T], how: HowMuch) -> Iterator[Sequence[T]]:
         yield things[start : start + how.batch_size]
 
 
+def words(counts: Counts) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
 def _go_through(batches: Iterable[Sequence[T]], act_on: Callable[[Sequence[T]], Counts], how: HowMuch) -> Counts:
     counts = Counter(found=0) if how.dry_run else Counter(found=0, done=0, failed=0)
     _report(counts)
@@ -95,10 +99,6 @@ def _verdict(act: Callable[[T], object], one: T) -> str:
     except Exception as error:
         _tell(one, error)
         return "failed"
-
-
-def words(counts: Counts) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def _report(counts: Counts) -> None:

@@ -30,7 +30,7 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
 
 @pytest.fixture(autouse=True)
 def product(tmp_path: Path, settings: Any, transactional_db: None) -> Iterator[None]:
-    settings.MEDIA_ROOT = tmp_path / "files"
+    settings.DATA, settings.MEDIA_ROOT = tmp_path, tmp_path / "files"
     settings.CONTAINERS = tmp_path / "containers"
     settings.CELERY_TASK_ALWAYS_EAGER = True
     call_command("sync_schedules", "--backend=celery", stdout=StringIO())
