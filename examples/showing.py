@@ -54,11 +54,12 @@ def postgres_database(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def worker(folder: Path) -> Iterator[None]:
-    """A real one, as ``python -m taskyard worker -c 2`` starts it; what it says is shown if something goes wrong."""
-    command = [sys.executable, "-m", "taskyard", "worker", "-c", "2", "-l", "warning"]
+def worker(folder: Path, *command: str) -> Iterator[None]:
+    """A real one, as ``python -m taskyard worker -c 2`` or the given command starts it; what it says is shown if
+    something goes wrong."""
+    words = command or ("-m", "taskyard", "worker", "-c", "2", "-l", "warning")
     with TemporaryFile() as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, *words], cwd=folder, stdout=log, stderr=log)
         try:
             yield
         except BaseException:

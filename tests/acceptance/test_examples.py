@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -95,3 +96,50 @@ def test_the_vault_works_for_each_organisation_in_its_own_database(server: str) 
         assert f"{name} has ordered report-1-{name}: one row: True" in told
         assert re.search(rf"{name}: send_report succeeded: to \w+@{name}.example: documents with secret: {title}", told)
     assert "switched off: ['report-1-acme of acme', 'report-1-brill of brill']" in told
+
+
+def test_the_validations_catch_up_with_a_week_of_housekeeping() -> None:
+    # V9, V10: a real worker, started by its role, on the broker and the database that the environment names.
+    with servers.fresh_redis() as address:
+        told = shown("validations", REDIS_URL=address, DATABASE_URL=servers.require("postgres"), APP_ROLE="worker")
+    assert "a worker with room for 1 job, on redis" in told
+    week, _, asked_for = told.partition("asked for by ada:")
+    # V5: each of the nine, and what a package downstream registered (V1), ran once and had something to do.
+    for name, counts in HOUSEKEEPING.items():
+        assert re.search(rf"{name} +succeeded: {counts}", week), name
+    # V9: the due times before it were missed, and say so.
+    assert re.search(r"retry-failed-purges +succeeded: .* \(201\d due times before it were missed\)", week)
+    # V5: what could not be done at first is done later.
+    assert "submission 2: PurgeFailed: " in week
+    assert re.search("retry-failed-purges +succeeded: 1 found, 1 done, 0 failed", asked_for)
+    assert "containers: ['run 3'], e-mails: 1" in told
+
+
+HOUSEKEEPING = {
+    "billing-meter-usage": "1 found, 1 done, 0 failed",
+    "clean-idempotency-keys": "1 found, 1 done, 0 failed",
+    "clean-receipts": "1 found, 1 done, 0 failed",
+    "clean-sessions": "1 found, 1 done, 0 failed",
+    "mark-hung-runs-failed": "1 found, 1 done, 0 failed",
+    "purge-expired-outputs": "1 found, 1 done, 0 failed",
+    "purge-expired-submissions": "3 found, 2 done, 1 failed",
+    "remove-orphaned-containers": "[12] found, [12] done, 0 failed",
+    "retry-failed-purges": "0 found, 0 done, 0 failed",
+    "send-periodic-emails": "1 found, 1 done, 0 failed",
+}
+
+
+def test_the_tests_of_the_validations_pass_row_by_row(tmp_path: Path) -> None:
+    """They run in a process, because the example has settings of its own."""
+    report = tmp_path / "report.xml"
+    inherited = {name: os.environ[name] for name in os.environ.keys() - {"DJANGO_SETTINGS_MODULE", "DATABASE_URL"}}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", f"--basetemp={tmp_path / 'base'}"],
+        cwd=EXAMPLES / "validations", capture_output=True, text=True, timeout=110, check=False, env=inherited,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = {case.get("classname", "") for case in ElementTree.parse(report).iter("testcase") if not len(case)}
+    # V1 and V2, V3 and V4, V5, V6, V9, V10.
+    assert passed == {
+        f"tests.test_{row}" for row in ("registry", "clouds", "housekeeping", "commands", "clock", "settings")
+    }

@@ -22,6 +22,7 @@ from taskyard.schedules.models import Occurrence, Schedule, ScheduleVersion
 from taskyard.schedules.scheduler import Scheduler, decide_due, release, run_now
 from tests.app.tasks import nothing
 from tests.integration.shelf import start
+from tests.workers import Project
 
 pytestmark = pytest.mark.django_db
 
@@ -547,3 +548,23 @@ def test_what_another_scheduler_has_in_hand_is_not_asked_for_without_a_pause() -
     define(task="app.nobody")
     assert scheduler.run_once(NOW + MINUTE) == 0
     assert scheduler.pause(0, is_deaf=False) == dt.timedelta(milliseconds=100)
+
+
+# -- processes that have imported no task ------------------------------------------------------------------------------
+
+RUN_NOW = "from taskyard.schedules import Schedule; print(Schedule.objects.get().run_now().decision)"
+AS_A_WORKER = """
+from taskyard.celery import get_app
+from taskyard.schedules import Schedule
+from taskyard.schedules.scheduler import Scheduler
+get_app().loader.import_default_modules()
+row = Schedule.objects.get()
+Scheduler().run_once(row.next_at)
+print(row.occurrences.get().decision)
+"""
+
+
+@pytest.mark.parametrize("code", [RUN_NOW, AS_A_WORKER], ids=["run now", "a worker"])
+def test_tasks_of_schedules_modules_are_found_where_nothing_was_imported(code: str, project: Project) -> None:
+    Schedule.objects.define(name="tick", recurrence=Every(HOUR), task="app.beside_its_schedule")
+    assert project.run_python(code).strip() == "fired"

@@ -83,6 +83,8 @@ class Celery(celery.Celery):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         broker.register()
         super().__init__(*args, **kwargs)
+        # Beside the project's own autodiscover_tasks(): what `schedules sync` finds, workers must know.
+        self.autodiscover_tasks(related_name="schedules")
         registry.adopt_declared_tasks(self)
         registry.add_own_tasks(self)
         control.install()

@@ -303,9 +303,12 @@ def release(now: dt.datetime) -> int:
 def run_now(row: Schedule, *, by: Any = "", now: dt.datetime | None = None) -> Occurrence:
     """See :meth:`Schedule.run_now`."""
     from django.utils import timezone
+    from django.utils.module_loading import autodiscover_modules
 
     from taskyard.schedules.define import text_of
 
+    # Whoever asks (a command, a web process) may have imported no task yet.
+    autodiscover_modules("schedules", "tasks")
     now = now or timezone.now()
     with transaction.atomic(using=control_alias()):
         locked = Schedule.objects.select_for_update().get(pk=row.pk)

@@ -69,12 +69,11 @@ def list_schedules(options: argparse.Namespace, screen: Screen) -> int:
     elif rows:
         columns = ("NAME", "TENANT", "STATE", "NEXT", "LAST", "TASK", "WHEN")
         screen.table(columns, [
-            (row.name, row.tenant, state_of(row, now), ago(row.next_at, now), ago(row.last_at, now), row.task,
-             _when(row))
-            for row in rows
+            (row.name, row.tenant, state_of(row, now), ago(row.next_at, now), ago(row.last_at, now), row.task, brief)
+            for row, brief in zip(rows, map(_briefly, rows), strict=True)
         ])  # fmt: skip
     else:
-        screen.note("No schedule matches.")
+        screen.note("There is no schedule. taskyard schedules sync makes those of the code.")
     return Exit.OK if rows else Exit.WRONG
 
 
@@ -194,6 +193,11 @@ def _when(row: Any) -> str:
         return explain(recurrence_from_json(row.recurrence))
     except TaskyardError:
         return "nobody can tell"
+
+
+def _briefly(row: Any) -> str:
+    """Without what becomes of it when clocks change: ``show`` has that."""
+    return _when(row).partition(";")[0]
 
 
 def state_of(row: Any, now: dt.datetime) -> str:
