@@ -22,7 +22,8 @@ from taskyard.tenancy.directory import name_of
 
 #: Wakes schedulers after a change.
 CHANGED = "taskyard_schedules"
-_MOST_LOOKED_AT = 100_000
+#: How far a preview looks for a day that no calendar excludes; both, for often and for seldom.
+_MOST_LOOKED_AT, _FURTHEST = 100_000, dt.timedelta(days=30 * 365)
 
 
 def define(
@@ -34,8 +35,8 @@ def define(
     tenant, subject = said.pop("tenant", None), said.pop("subject", None)
     enabled, origin = said.pop("enabled", None), said.pop("origin", "api")
     owner = tenant_of_caller() if tenant is None else name_of(tenant)
-    _refuse_odd_names(name, owner)
-    said["subject"] = ("", "") if subject is None else (subject._meta.label_lower, str(subject.pk))
+    refuse_odd_names(name, owner)
+    said["subject"] = subject if isinstance(subject, tuple) else _label_and_key(subject)
     wanted = checked(name, {**said, "task": task if isinstance(task, str) else task.name, "recurrence": recurrence})
     with transaction.atomic(using=control_alias()):
         row: Schedule | None = Schedule.objects.select_for_update().filter(tenant=owner, name=name).first()
@@ -84,8 +85,10 @@ def preview(row: Schedule, count: int = 10, *, after: dt.datetime | None = None)
     most = definition.bounds.max_runs
     wanted = count if most is None else min(count, max(0, most - row.runs))
     dues = definition.bounds.iter_from(definition.recurrence, since)
-    # Where nearly every day is excluded there may be no end to the looking.
-    dues = itertools.islice(dues, _MOST_LOOKED_AT)
+    if definition.bounds.calendars:
+        # Where nearly every day is excluded there may be no end to the looking.
+        dues = itertools.islice(dues, _MOST_LOOKED_AT)
+        dues = itertools.takewhile(lambda due: due.at - since < _FURTHEST, dues)
     running = (due._replace(at=due.at + offset) for due in dues if not definition.bounds.excluded(due))
     return list(itertools.islice(running, min(wanted, MOST)))
 
@@ -139,9 +142,14 @@ def _is_over(row: Schedule, definition: Definition) -> bool:
     return definition.bounds.is_spent(row.runs)
 
 
-def _refuse_odd_names(name: str, tenant: str) -> None:
+def _label_and_key(subject: Any) -> tuple[str, str]:
+    return ("", "") if subject is None else (subject._meta.label_lower, str(subject.pk))
+
+
+def refuse_odd_names(name: str, tenant: str) -> None:
+    """Raise :class:`InvalidSchedule` or :class:`InvalidName` for what no row can be called."""
     if not name or len(name) > 200 or not name.isprintable():
-        raise InvalidSchedule(name, ["its name must be 1 to 200 printable characters."])
+        raise InvalidSchedule(name, ["its name must be 1 to 200 printable characters."], fields=["name"])
     if not is_tenant_name(tenant):
         raise InvalidName("tenant", tenant, 63)
 

@@ -83,22 +83,34 @@ def _changes(adopt: bool) -> Iterator[Change]:
     wanted = declared()
     for name, definition in wanted.items():
         row = rows.get(name)
-        columns = definition.as_columns()
         if row is None:
-            yield Change("add", name, {column: (None, value) for column, value in columns.items()})
-            continue
-        if row.origin != CODE:
+            yield Change("add", name, {column: (None, value) for column, value in definition.as_columns().items()})
+        elif row.origin != CODE:
             yield Change("conflict", name)
-            continue
-        different = {
-            column: (getattr(row, column), value) for column, value in columns.items() if getattr(row, column) != value
-        }
-        if different or row.error:
-            is_edited = _of_code(row) == columns
-            yield Change("change" if not is_edited else "adopt" if adopt else "revert", name, different)
+        elif (change := _difference(row, definition, adopt)) is not None:
+            yield change
     for name, row in rows.items():
         if row.origin == CODE and name not in wanted:
             yield Change("remove", name)
+
+
+def drift(row: Schedule) -> Change | None:
+    """What the next sync would do to one row of the code: ``revert``, ``change`` or ``remove``; None: nothing."""
+    if row.origin != CODE or row.tenant:
+        return None
+    definition = declared().get(row.name)
+    return Change("remove", row.name) if definition is None else _difference(row, definition, adopt=False)
+
+
+def _difference(row: Schedule, definition: Definition, adopt: bool) -> Change | None:
+    columns = definition.as_columns()
+    different = {
+        column: (getattr(row, column), value) for column, value in columns.items() if getattr(row, column) != value
+    }
+    if not different and not row.error:
+        return None
+    is_edited = _of_code(row) == columns
+    return Change("change" if not is_edited else "adopt" if adopt else "revert", row.name, different)
 
 
 def _of_code(row: Schedule) -> Any:
