@@ -76,6 +76,8 @@ class Settings:
     retention: Mapping[str, dt.timedelta | None] = dataclasses.field(default_factory=lambda: DEFAULT_RETENTION)
     #: How long decisions of schedules are kept.
     occurrence_retention: dt.timedelta = dt.timedelta(days=90)
+    #: Who has created the jobs of schedules, as a user's key; empty: whoever created the schedule.
+    schedule_user: str = ""
     #: On SIGTERM, how long running jobs may finish before they are given back.
     shutdown_grace: dt.timedelta = dt.timedelta(seconds=25)
     #: Close database connections after each job, as Celery does; the default keeps healthy ones.

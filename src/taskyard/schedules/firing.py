@@ -19,6 +19,7 @@ from taskyard.outbox.models import TenantSetting
 from taskyard.schedules.decisions import Decision, Overlap, Verdict
 from taskyard.schedules.definition import Definition
 from taskyard.schedules.models import Occurrence, Schedule
+from taskyard.settings import get_settings
 from taskyard.tasks import registry
 from taskyard.tasks.doors import door
 from taskyard.tasks.task import Task
@@ -59,7 +60,6 @@ def _job(row: Schedule, definition: Definition, now: dt.datetime) -> NewJob:
     task = _called(registry.get(definition.task), row)
     job = new_job(task, tuple(definition.args), kwargs=definition.kwargs, now=now)
     job.subject_type, job.subject_id = definition.subject
-    job.created_by = row.created_by
     if job.unique_lock is None and definition.overlap != Overlap.ALLOW:
         job.unique_key = _key(row)
         job.unique_lock = unique_lock(job.task, job.tenant, job.unique_key)
@@ -67,7 +67,11 @@ def _job(row: Schedule, definition: Definition, now: dt.datetime) -> NewJob:
 
 
 def _called(task: Task[Any, Any], row: Schedule) -> Task[Any, Any]:
-    return task.using(queue_name=row.queue or None, priority=row.priority, tenant=row.tenant)
+    return task.using(queue_name=row.queue or None, priority=row.priority, tenant=row.tenant, created_by=_creator(row))
+
+
+def _creator(row: Schedule) -> str:
+    return get_settings().schedule_user or row.created_by
 
 
 def write(firings: Sequence[Firing], now: dt.datetime) -> int:
@@ -107,8 +111,10 @@ def _fan_out(each: Firing, now: dt.datetime) -> None:
 
     row = occurrence.schedule
     report = enqueue.enqueue_occurrence(
-        registry.get(definition.task).using(queue_name=row.queue or None, priority=row.priority), definition.kwargs,
-        tenants=wanted(), spread=definition.spread, now=now,
+        registry.get(definition.task).using(
+            queue_name=row.queue or None, priority=row.priority, created_by=_creator(row)
+        ),
+        definition.kwargs, tenants=wanted(), spread=definition.spread, now=now,
         due=enqueue.DueTime(occurrence.pk, None if definition.overlap == Overlap.ALLOW else _key(row)),
     )  # fmt: skip
     said = [occurrence.reason] if occurrence.reason else []
