@@ -29,8 +29,9 @@ $(VENV)/.runtime: pyproject.toml | $(PY)
 	$(PIP) --editable .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(PY)
+$(VENV)/.dev: pyproject.toml tests/compat/packages.txt | $(PY)
 	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps --requirement tests/compat/packages.txt
 	@touch $@ $(VENV)/.runtime
 
 demo: $(VENV)/.runtime  ## Index real files with real workers, in one terminal

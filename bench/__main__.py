@@ -19,6 +19,8 @@ OPTIONS: dict[str, tuple[float, float, str]] = {
     "many": (1_000_000, 2_000, "growth: jobs waiting in the large case; enqueue_many: rows"),
     "tenants": (10_000, 1_000, "fanout: how many; ten times as many for its memory"),
     "window": (10, 1, "fanout: minutes of the window"),
+    "schedules": (1_000_000, 2_000, "schedules: how many there are"),
+    "due": (1_000, 20, "schedules: how many of them are due in each second"),
     "age": (100_000, 200, "snapshot: jobs drained while it is open, before the clock starts"),
     "seconds": (30, 2, "latency: how long each load lasts"),
     "idle_seconds": (60, 2, "idle: how long"),

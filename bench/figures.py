@@ -129,5 +129,15 @@ FIGURES = [
     ),
     *_each("a flood in a thousand parts, against its share", "fairness", "parts", 1.05, 1.0, is_limit=True, unit="×"),
     *_each("one tenant alone, CPU per job", "fairness", "alone", 1.05, 1.01, is_limit=True, unit="×"),
+    *(
+        Figure(says, "schedules", "taskyard-database", key, must, aim, is_limit=True, unit=unit)
+        for says, key, must, aim, unit in (
+            ("a million schedules, scheduler ready", "ready_s", 2, 1.5, "s"),
+            ("the same, idle", "idle_percent", 2, 1, "% of a core"),
+            ("the same, memory", "rss_mb", 150, 100, "MB"),
+            ("the same, a thousand due a second, late, p99", "late_p99_ms", 1000, 250, "ms"),
+            ("the same, an edit takes effect", "edit_s", 2, 1.2, "s"),
+        )
+    ),
     *_each("idle worker with all agents", "idle", "percent", 1, 0.5, is_limit=True, unit="% of a core"),
 ]  # fmt: skip

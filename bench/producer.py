@@ -57,6 +57,10 @@ def limit(module: Any, **values: Any) -> None:
     module.limit(**values)
 
 
+def schedule(module: Any, **values: Any) -> None:
+    module.schedule(**values)
+
+
 def warm_up(module: Any, task: str) -> None:
     for number in range(WARM_UP):
         module.enqueue(task, number)
@@ -110,7 +114,8 @@ def peak_kb() -> int:
 
 
 VERBS: dict[str, Callable[..., Any]] = {
-    verb.__name__: verb for verb in (missing, set_up, fill, fan_out, flood, limit, warm_up, send, enqueue, pace)
+    verb.__name__: verb
+    for verb in (missing, set_up, fill, fan_out, flood, limit, schedule, warm_up, send, enqueue, pace)
 }
 
 

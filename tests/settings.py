@@ -24,6 +24,7 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "taskyard",
     "tests.app",
+    "tests.flushing",
 ]
 MIGRATION_MODULES = {"app": None}
 TEMPLATES: list[dict[str, Any]] = [

@@ -4,21 +4,23 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests import nursery
 from tests.servers import wait_until
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass
 class WorkerProcess:
     """One ``taskyard worker`` in a session of its own."""
 
-    process: subprocess.Popen[bytes]
+    process: nursery.Child | subprocess.Popen[bytes]
     log: Path
 
     @property
@@ -97,13 +99,10 @@ class Project:
             given += ["-c", "2"]
         if not self.mingles:
             given.append("--without-mingle")
-        command = [sys.executable, "-m", "celery", "-A", "taskyard", "worker", "-l", "info",
-                   "-n", f"w{len(self.workers)}-{self.folder.name}@%h", *given]  # fmt: skip
+        words = ["-m", "celery", "-A", "taskyard", "worker", "-l", "info",
+                 "-n", f"w{len(self.workers)}-{self.folder.name}@%h", *given]  # fmt: skip
         with log.open("wb") as out:
-            process = subprocess.Popen(
-                command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, cwd=Path(__file__).parent.parent,
-                env={**self.environment(), **environment},
-            )  # fmt: skip
+            process = nursery.start(words, env={**self.environment(), **environment}, cwd=ROOT, stdout=out)
         worker = WorkerProcess(process, log)
         self.workers.append(worker)
         if wait:
@@ -113,10 +112,8 @@ class Project:
 
     def run_python(self, code: str, timeout: float = 60.0) -> str:
         """Run code in a process of the project; its output."""
-        done = subprocess.run(
-            [sys.executable, "-c", f"import django; django.setup()\n{code}"], env=self.environment(), text=True,
-            capture_output=True, timeout=timeout, check=False, cwd=Path(__file__).parent.parent,
-        )  # fmt: skip
+        words = ["-c", f"import django; django.setup()\n{code}"]
+        done = nursery.run(words, env=self.environment(), cwd=ROOT, timeout=timeout)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ BUDGET_SECONDS = {
     "faults": 600,
     "simulation": 180,
     "soak": 120,
+    "clouds": 60,
     "upgrade": 60,
 }
 CHECK_SECONDS = 60
@@ -49,17 +51,33 @@ HEARTBEAT_SECONDS = 30
 #: The tier that runs once per database, and the databases in the order of their importance.
 PER_DATABASE = "integration"
 DATABASES = ("postgres", "sqlite", "mysql")
+#: Servers that this command starts for itself where it can: they wait for no disk.
+OWN_SERVERS = ("postgres", "mysql")
 #: The tier that runs once per kind of tenancy, and the database of each.
 PER_TENANCY = "tenancy"
 TENANCIES = {"rows": "postgres", "schemas": "postgres", "databases": "sqlite"}
-#: Interpreter -> Django. The pair that the main environment already is does not run twice.
-MATRIX = {"3.11": "5.2", "3.12": "6.1", "3.13": "6.1"}
-MATRIX_RUNS = (("unit", "sqlite"), ("integration", "sqlite"), ("integration", "postgres"))
+#: Interpreter -> Django, and the databases of the integration tests. The pair that the main environment already is does
+#: not run twice. Between the oldest pair and the newest one, only how the two of them meet is new: no server sees that.
+MATRIX = {
+    "3.11": ("5.2", ("sqlite", "postgres")),
+    "3.12": ("6.1", ("sqlite",)),
+    "3.13": ("6.1", ("sqlite", "postgres")),
+}
+#: The tier that needs more than the others, the extra that has it, and the folder it is put into.
+APART, APART_EXTRA, APART_FOLDER = "clouds", "test-clouds", ROOT / ".venv-clouds"
 
 #: An environment of the matrix, made or renewed: interpreter, folder, the Django it is for.
 INSTALL = """
 "$1" -m venv "$2"
 "$2/bin/python" -m pip --disable-pip-version-check install --quiet --editable '.[test]' "$3"
+"$2/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps --requirement tests/compat/packages.txt
+touch "$2/.test"
+"""
+
+#: Libraries beside the main environment's: interpreter, folder, what is wanted.
+INSTALL_APART = """
+rm -rf "$2"
+"$1" -m pip --disable-pip-version-check install --quiet --target "$2" $3
 touch "$2/.test"
 """
 
@@ -256,8 +274,12 @@ class Lanes:
 
 
 def environment(database: str | None = None) -> dict[str, str]:
-    """The servers that were found, and no name of a run: each makes one for itself, and a database of that name."""
-    kept = {name: value for name, value in os.environ.items() if name != "TASKYARD_TEST_RUN"}
+    """The servers that were found, and no name of a run: each makes one for itself, and a database of that name.
+
+    Bytecode is written whatever the shell says: hundreds of processes would compile every module anew.
+    """
+    unwanted = ("TASKYARD_TEST_RUN", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     return {**kept, **servers.environment(), **({"TASKYARD_TEST_DB": database} if database else {})}
 
 
@@ -293,16 +315,30 @@ def tenancy_runs(report: Report) -> list[Run]:
 def main_environment(report: Report, lanes: Lanes) -> None:
     lanes.add([Run("check", [sys.executable, "tools/check.py"], environment(), CHECK_SECONDS)])
     runs = tenancy_runs(report)
-    for tier in BUDGET_SECONDS.keys() - {PER_TENANCY}:
+    for tier in BUDGET_SECONDS.keys() - {PER_TENANCY, APART}:
         runs += pytest_runs(report, tier, DATABASES if tier == PER_DATABASE else (None,))
     lanes.add(runs)
+
+
+def apart(report: Report, lanes: Lanes) -> None:
+    """The tier whose libraries would make every environment slow to install."""
+    runs = pytest_runs(report, APART)
+    for run in runs:
+        run.env["PYTHONPATH"] = str(APART_FOLDER)
+    stamp, project = APART_FOLDER / ".test", ROOT / "pyproject.toml"
+    if stamp.exists() and stamp.stat().st_mtime > project.stat().st_mtime:
+        lanes.add(runs)
+        return
+    wanted = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["optional-dependencies"][APART_EXTRA]
+    command = ["sh", "-ec", INSTALL_APART, "install", sys.executable, str(APART_FOLDER), " ".join(wanted)]
+    lanes.install(Run(f"installing what {APART} needs", command, environment(), INSTALL_SECONDS, then=runs))
 
 
 def matrix(report: Report, lanes: Lanes) -> None:
     import django
 
     here = (f"{sys.version_info.major}.{sys.version_info.minor}", ".".join(map(str, django.VERSION[:2])))
-    for python_version, django_version in MATRIX.items():
+    for python_version, (django_version, databases) in MATRIX.items():
         cell = f"Python {python_version}, Django {django_version}"
         if (python_version, django_version) == here:
             report.say(f"  {cell:<48} is the main environment")
@@ -314,11 +350,9 @@ def matrix(report: Report, lanes: Lanes) -> None:
             report.skip(cell, f"no Python {python_version} on this machine")
             continue
         folder = ROOT / f".venv-py{python_version.replace('.', '')}-django{django_version.replace('.', '')}"
-        runs = [
-            run
-            for tier, database in MATRIX_RUNS
-            for run in pytest_runs(report, tier, (database,), str(folder / "bin" / "python"), cell)
-        ]
+        python = str(folder / "bin" / "python")
+        runs = pytest_runs(report, "unit", ("sqlite",), python, cell)
+        runs += pytest_runs(report, PER_DATABASE, databases, python, cell)
         stamp = folder / ".test"
         if stamp.exists() and stamp.stat().st_mtime > (ROOT / "pyproject.toml").stat().st_mtime:
             lanes.add(runs)
@@ -338,12 +372,15 @@ def main() -> int:
     report = Report()
     started = time.monotonic()
     try:
+        for kind in OWN_SERVERS:
+            servers.start_own(kind)
         for kind in servers.KINDS:
             report.say(f"  server {kind:<41} {servers.describe(kind)}")
             if servers.url(kind) is None and servers.required():
                 report.failures.append(f"server {kind} missing")
         with Lanes(report) as lanes:
             main_environment(report, lanes)
+            apart(report, lanes)
             matrix(report, lanes)
             lanes.wait()
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DJANGO_LINES = ("5.2", "6.0", "6.1")
 #: Development tools, never installed beside a user's project.
-OURS = {"test", "check", "dev"}
+OURS = {"test", "test-clouds", "check", "dev"}
 
 
 def resolves(extra: str, line: str) -> str | None:

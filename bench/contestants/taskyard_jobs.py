@@ -85,3 +85,12 @@ def limit(tenant: str, weight: float) -> None:
     from taskyard.models import TenantSetting
 
     TenantSetting.objects.limit(tenant, weight=weight)
+
+
+def schedule(name: str, seconds: int) -> None:
+    from taskyard.schedules import Every, Schedule
+
+    # Nobody runs its jobs: none is in the way of the next one.
+    Schedule.objects.define(
+        name=name, task=append, args=[1], recurrence=Every(timedelta(seconds=seconds)), overlap="allow", enabled=True
+    )

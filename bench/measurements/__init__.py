@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.contestants import CONTESTANTS, Contestant
-from bench.measurements import drain, enqueue, fairness, latency, workers
+from bench.measurements import drain, enqueue, fairness, latency, schedules, workers
 from bench.stage import Theatre
 
 
@@ -169,6 +169,22 @@ MEASUREMENTS = {
             "parts": "parts × fair", "alone": "alone × unfair",
         },
         options=("seconds", "many", "jobs"),
+    ),
+    "schedules": Measurement(
+        "Very many schedules",
+        "`taskyard scheduler` alone beside `--schedules` enabled ones. Ready: from the start of its process to its"
+        " first decision. Idle: none is due. Edit: from the commit to the decision it brings about, at most a second"
+        " of which lies in the recurrence. Busy: `--due` a second, each with its job; late is when the decision is"
+        f" seen committed (looked for every {schedules.LOOK_SECONDS * 1000:.0f} ms), against when it was due.",
+        schedules.schedules, ("taskyard-database",),
+        {
+            "ready_s": "ready s", "idle_percent": "idle % of a core", "idle_rss_mb": "idle RSS MB", "edit_s": "edit s",
+            "due": "decided/s", "late_p50_ms": "late p50 ms", "late_p99_ms": "late p99 ms",
+            "busy_percent": "busy % of a core", "rss_mb": "RSS MB",
+        },
+        quick=("taskyard-database",),
+        chart=("late_p99_ms", "ms late, p99"),
+        options=("schedules", "due", "seconds", "idle_seconds"),
     ),
     "sustained": Measurement(
         "Sustained run with pruning",

@@ -24,6 +24,8 @@ def data() -> Iterator[None]:
     """A folder for SQLite's files and the cache; databases of its own where there is a PostgreSQL server."""
     with TemporaryDirectory(prefix="taskyard-vault-") as folder:
         os.environ["VAULT_DATA"] = folder
+        # Commands of the crontab are to find the Python that runs this.
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         if "DATABASE_URL" not in os.environ:
             yield
             return
@@ -113,8 +115,8 @@ def enqueue() -> None:
     run_action.enqueue("dell", 1, "documents", "publish", document=1)
 
 
-def follow() -> None:
-    """Until everything has ended."""
+def let_move_in() -> None:
+    """Who has not moved in yet: its job waits until it has."""
     from accounts.directory import move_in
 
     from taskyard.models import Job
@@ -124,7 +126,51 @@ def follow() -> None:
     print("cairn's job waits:", waits.get().error["message"])
     move_in("cairn")
     print("cairn has moved in")
-    until(lambda: not Job.objects.active().exists(), "all jobs have ended")
+
+
+def order_reports() -> None:
+    """Members order reports for themselves; one is edited, one is switched off. What is due is run at once here."""
+    from documents.models import Member, Report
+    from documents.reports import save_report
+
+    from taskyard.models import Job
+    from taskyard.schedules import Schedule
+    from taskyard.tenancy import tenant_context
+
+    for organisation in ("acme", "brill"):
+        with tenant_context(organisation):
+            report = Report(member=Member.objects.get(pk=1), word="secret", cron="0 8 * * MON")
+            first = save_report(report)
+            report.cron = "0 7 * * MON"
+            edited = save_report(report)
+            print(f"{organisation} has ordered {edited.name}: one row: {first.pk == edited.pk}, due at 7 on Mondays")
+            edited.run_now(by=report.member)
+            until(lambda about=report: Job.objects.for_subject(about).filter(state="succeeded").exists(), "a report")
+            report.enabled = False
+            save_report(report)
+    about = Schedule.objects.filter(name__startswith="report-").order_by("tenant")
+    print("switched off:", [f"{row.name} of {row.tenant}" for row in about if not row.enabled and row.next_at is None])
+
+
+def run_crontabs() -> None:
+    """The lines of the crontabs, as if each were due; then a plugin is switched off."""
+    from config import plugins
+
+    from taskyard.models import Job
+    from taskyard.schedules import Schedule
+
+    lines = Schedule.objects.filter(origin="crontab").order_by("name")
+    until(lines.exists, "the worker has read the crontabs")
+    for line in lines:
+        print(f"crontab line {line.name}: {line.description}")
+        line.run_now()
+    commands = Job.objects.filter(task="taskyard.run_command")
+    until(lambda: not commands.filter(finished_at=None).exists(), "all commands have ended")
+    plugins.switch("labels", on=False)
+    until(lambda: not lines.filter(name__startswith="labels/").exists(), "the lines of labels are gone")
+    print("labels is switched off; lines left:", [line.name for line in lines.all()])
+    for log in sorted(Path(os.environ["VAULT_DATA"]).rglob("*.log")):
+        print(f"{log.name}: {log.read_text().splitlines()[-1:]}")
 
 
 def tell() -> list[str]:
@@ -158,11 +204,16 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="exit with 1 if anything went wrong")
     options = parser.parse_args()
     with data(), project(HERE, "config.settings"):
+        from taskyard.models import Job
+
         set_up()
         refuse()
         enqueue()
         with worker(HERE):
-            follow()
+            let_move_in()
+            order_reports()
+            run_crontabs()
+            until(lambda: not Job.objects.active().exists(), "all jobs have ended")
         wrong = tell()
     print(*wrong, sep="\n")
     return 1 if wrong and options.check else 0

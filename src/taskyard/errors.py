@@ -188,12 +188,88 @@ class InvalidSchedule(TaskyardError):
         super().__init__(f"Schedule {name!r} cannot be used:\n" + "\n".join(f"  - {p}" for p in problems))
 
 
+class UnknownSchedule(TaskyardError):
+    """A schedule of that name that this tenant does not have."""
+
+    def __init__(self, name: str, tenant: str = "") -> None:
+        self.name, self.tenant = name, tenant
+        whose = f"Tenant {tenant!r} has" if tenant else "There is"
+        super().__init__(f"{whose} no schedule {name!r}: taskyard schedules list shows them.")
+
+
+class UndeclaredSchedule(TaskyardError):
+    """A schedule that a clock calls for and that the code does not declare."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"The code declares no schedule {name!r}. If it was dropped, sync the target that still calls for it."
+        )
+
+
+class UnknownTarget(TaskyardError):
+    """A target of schedules that nobody wrote."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name, self.known = name, tuple(known)
+        super().__init__(f"There is no target {name!r} of schedules. There are: {', '.join(known)}.")
+
+
+class CannotSay(TaskyardError):
+    """A schedule that the dialect of a target cannot say exactly."""
+
+    def __init__(self, target: str, reason: str) -> None:
+        self.target, self.reason = target, reason
+        super().__init__(f"The target {target!r} cannot say it: {reason}.")
+
+
+class TargetFailed(TaskyardError):
+    """A target of schedules that did not do as it was told."""
+
+    def __init__(self, target: str, key: str, problem: str) -> None:
+        self.target, self.key, self.problem = target, key, problem
+        at = f" at {key!r}" if key else ""
+        super().__init__(
+            f"The target {target!r} failed{at}: {problem.rstrip('.')}. What was done before stays; run it again."
+        )
+
+
+class DamagedTarget(TaskyardError):
+    """What a target holds cannot be read, so that nothing of it may be written."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        self.where, self.reason = where, reason
+        super().__init__(f"{where} is left as it is: {reason}.")
+
+
 class InvalidRecurrence(TaskyardError, ValueError):
     """A recurrence, a bound or a calendar that cannot work, or stored data that is none."""
 
     def __init__(self, what: str, problem: str) -> None:
         self.what, self.problem = what, problem
         super().__init__(f"{what}: {problem}.")
+
+
+class UnknownLine(TaskyardError):
+    """The job of a line that no crontab file of this worker has."""
+
+    def __init__(self, line: str) -> None:
+        self.line = line
+        super().__init__(
+            f"No crontab file here has a line {line!r}: it was taken out, or this worker was deployed with other files."
+        )
+
+
+class CommandFailed(TaskyardError):
+    """A command of a crontab file ended with an exit code other than 0, by a signal, or by its time limit."""
+
+    def __init__(self, line: str, end: str, output: str) -> None:
+        self.line, self.end, self.output = line, end, output
+        super().__init__(f"{end}\n{output}".rstrip())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It crosses the pipe to the pool's parent; from its sentence alone it could not be made again.
+        return type(self), (self.line, self.end, self.output)
 
 
 class PublishFailed(TaskyardError):

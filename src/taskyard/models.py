@@ -5,10 +5,11 @@ from taskyard.enqueue.models import TenantPlace
 from taskyard.jobs.models import Attempt, Canvas, CanvasPart, Job
 from taskyard.outbox.models import OutboxMessage, OutboxNote, QueueSetting, RelayedMessage, RelayRound, TenantSetting
 from taskyard.runtime.models import Lease, Worker
-from taskyard.schedules.models import Occurrence, Schedule, ScheduleVersion
+from taskyard.schedules.models import Backfill, Occurrence, Schedule, ScheduleVersion
 
 __all__ = [
     "Attempt",
+    "Backfill",
     "Binding",
     "Canvas",
     "CanvasPart",

@@ -6,8 +6,10 @@ import dataclasses
 import datetime as dt
 import difflib
 import hmac
+import os
+import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, get_type_hints
 
 from django.conf import settings as django_settings
@@ -15,6 +17,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from taskyard.errors import ConfigurationError
+from taskyard.trigger_settings import TriggerSettings, read_trigger
 
 _DAY = dt.timedelta(days=1)
 
@@ -28,6 +31,9 @@ DEFAULT_RETENTION: Mapping[str, dt.timedelta | None] = {
 
 #: The kinds of ``TASKYARD["TENANCY"]``.
 TENANCIES = ("schemas", "databases", "rows")
+
+#: What clouds, clusters and file names all take.
+OWNER = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 #: Shorter keys can be found by trying.
 SIGNING_KEY_BYTES = 32
@@ -57,6 +63,18 @@ class SigningKey:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class UserSchedules:
+    """What the users of a tenant may define by ``Schedule.objects.for_tenant(...)``."""
+
+    #: Names of the tasks they may schedule.
+    tasks: tuple[str, ...]
+    #: Least time between two due times of one schedule.
+    shortest_interval: dt.timedelta = dt.timedelta(hours=1)
+    #: Most schedules of one tenant's users, disabled ones included.
+    most_per_tenant: int = 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
     """``TASKYARD = {...}``: every key is optional and written in upper case."""
 
@@ -78,6 +96,14 @@ class Settings:
     occurrence_retention: dt.timedelta = dt.timedelta(days=90)
     #: Who has created the jobs of schedules, as a user's key; empty: whoever created the schedule.
     schedule_user: str = ""
+    #: Options of the targets that ``schedules sync --backend`` knows, by the target's name; see docs/targets.md.
+    schedule_targets: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    #: Marks what this project put into a target, so that others' is left alone; of its own for each project and each
+    #: environment that share a target. Empty: the first part of ROOT_URLCONF, where nobody shares.
+    schedule_owner: str = ""
+    #: What users of a tenant may schedule: ``{"tasks": [...], "shortest_interval": timedelta, "most_per_tenant": n}``.
+    #: None: nothing.
+    user_schedules: UserSchedules | None = None
     #: On SIGTERM, how long running jobs may finish before they are given back.
     shutdown_grace: dt.timedelta = dt.timedelta(seconds=25)
     #: Close database connections after each job, as Celery does; the default keeps healthy ones.
@@ -135,6 +161,19 @@ class Settings:
     outbox_databases: tuple[str, ...] = ()
     #: How long the job of a tenant that is not ready waits until it is looked at again.
     tenant_wait: dt.timedelta = dt.timedelta(seconds=30)
+    #: Crontab files. Relative paths begin at ``BASE_DIR``; ``{plugin}`` stands for each plugin that is active.
+    crontabs: tuple[str, ...] = ()
+    #: The project's own list of active plugins: names, or a callable that returns them (or its dotted path); it is
+    #: asked each time before lines of crontab files are due.
+    crontab_plugins: Callable[..., Any] | None = None
+    #: Logical queue of their commands; a worker without ``-Q`` consumes it with the others.
+    crontab_queue: str = "crontab"
+    #: How long one command may take, where its line does not say; zero: for ever.
+    crontab_time_limit: dt.timedelta = dt.timedelta(hours=1)
+    #: Folder of the log files of commands that redirect their output nowhere, one for each line; empty: no files.
+    crontab_logs: str = ""
+    #: Whom the HTTP trigger believes (docs/trigger.md); None: nobody, and it refuses everything.
+    trigger: TriggerSettings | None = None
 
 
 def _near(name: str, known: list[str]) -> str:
@@ -164,6 +203,20 @@ def _as_names(value: Any) -> tuple[str, ...]:
     raise TypeError("a list of names")
 
 
+def _as_targets(value: Any) -> Mapping[str, Mapping[str, Any]]:
+    if isinstance(value, Mapping) and all(isinstance(options, Mapping) for options in value.values()):
+        return {str(name): dict(options) for name, options in value.items()}
+    raise TypeError("a dict of target to a dict of its options")
+
+
+def _as_owner(value: Any) -> str:
+    if value in (None, ""):
+        return ""
+    if isinstance(value, str) and OWNER.fullmatch(value):
+        return value
+    raise TypeError("up to 40 lower-case letters, digits and dashes, with a letter or digit at each end")
+
+
 def _as_tenancy(value: Any) -> str:
     if value in TENANCIES or value in (None, ""):
         return value or ""
@@ -180,6 +233,28 @@ def _as_callable(value: Any) -> Callable[..., Any] | None:
         raise TypeError("a callable, or its dotted path")
     made: Callable[..., Any] | None = value
     return made
+
+
+def _as_path(value: Any) -> str:
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+        raise TypeError("a path")
+    return os.fspath(value)
+
+
+def _as_paths(value: Any) -> tuple[str, ...]:
+    try:
+        if isinstance(value, (list, tuple)):
+            return tuple(_as_path(one) for one in value)
+    except TypeError:
+        pass
+    raise TypeError("a list of paths")
+
+
+def _as_plugins(value: Any) -> Callable[..., Any] | None:
+    if isinstance(value, (list, tuple)):
+        names = _as_names(value)
+        return lambda: names
+    return _as_callable(value)
 
 
 def _as_positive_int(value: Any) -> int:
@@ -217,12 +292,32 @@ def _as_signing_keys(value: Any) -> tuple[SigningKey, ...]:
     return tuple(SigningKey(secret) for secret in secrets)
 
 
+def _as_user_schedules(value: Any) -> UserSchedules | None:
+    if value is None:
+        return None
+    converters: dict[str, Callable[[Any], Any]] = {
+        "tasks": _as_names, "shortest_interval": _as_duration, "most_per_tenant": _as_positive_int,
+    }  # fmt: skip
+    if not isinstance(value, Mapping) or "tasks" not in value or not set(value) <= set(converters):
+        raise TypeError("None, or a dict with 'tasks' and maybe 'shortest_interval' and 'most_per_tenant'")
+    values: dict[str, Any] = {}
+    for key, given in value.items():
+        try:
+            values[key] = converters[key](given)
+        except TypeError as wanted:
+            raise TypeError(f"a dict whose {key!r} is {wanted}") from None
+    return UserSchedules(**values)
+
+
 #: Settings whose values are never repeated in an error.
-_SECRET = frozenset({"signing_keys"})
-_BY_NAME = {
+_SECRET = frozenset({"signing_keys", "trigger"})
+_BY_NAME: dict[str, Callable[[Any], Any]] = {
     "signing_keys": _as_signing_keys, "queues": _as_queues, "retention": _as_retention, "handover": _as_names,
     "tenancy": _as_tenancy, "tenants": _as_callable, "tenant_databases": _as_names, "tenant_apps": _as_names,
-    "outbox_databases": _as_names,
+    "outbox_databases": _as_names, "schedule_targets": _as_targets, "schedule_owner": _as_owner,
+    "user_schedules": _as_user_schedules,
+    "crontabs": _as_paths, "crontab_plugins": _as_plugins, "crontab_logs": _as_path,
+    "trigger": partial(read_trigger, as_keys=_as_signing_keys),
 }  # fmt: skip
 _BY_TYPE = {int: _as_positive_int, dt.timedelta: _as_duration, bool: _as_bool, str: _as_str}
 
@@ -244,6 +339,8 @@ def parse(raw: Mapping[str, Any], databases: Mapping[str, Any]) -> Settings:
         except TypeError as wanted:
             given = "something else (not shown)" if name in _SECRET else repr(value)
             problems.append(f"{key} must be {wanted}; it is {given}.")
+        except ConfigurationError as several:
+            problems += several.problems
     if values.get("database", "default") not in databases:
         problems.append(f"DATABASE names {values.get('database', 'default')!r}, which DATABASES does not define.")
     for alias in values.get("outbox_databases", ()):
@@ -251,7 +348,12 @@ def parse(raw: Mapping[str, Any], databases: Mapping[str, Any]) -> Settings:
             problems.append(f"OUTBOX_DATABASES names {alias!r}, which DATABASES does not define.")
     if problems:
         raise ConfigurationError(problems)
-    return Settings(**values)
+    parsed = Settings(**values)
+    if parsed.crontabs and parsed.queues:
+        # Where queues are listed, others are refused: this one is there with the files.
+        own = parsed.crontab_queue
+        parsed = dataclasses.replace(parsed, queues={**parsed.queues, own: parsed.queues.get(own, own)})
+    return parsed
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
+
+from django.apps import apps
+from django.conf import settings as django_settings
 
 from taskyard.tasks.doors import open_door
 
@@ -13,6 +17,7 @@ def connect() -> None:
     from taskyard.celery.application import serve_shared_tasks
     from taskyard.execution.steering import cancel
     from taskyard.jobs.current import current_job
+    from taskyard.schedules.sources.crontab import run as declares_its_task  # noqa: F401
     from taskyard.tenancy.fanout import serve_with
     from taskyard.tenancy.schema_switch import watch_connections
 
@@ -21,7 +26,9 @@ def connect() -> None:
     open_door("enqueue_many", enqueue.enqueue_many)
     open_door("cancel", cancel)
     open_door("current_job", current_job)
+    open_door("schedule", _schedule)
     open_door("celery_task", _celery_task)
+    open_door("celery_job", _celery_job)
     open_door("route", _route)
     open_door("default_queue", _default_queue)
     open_door("tell_canvases", _tell_canvases)
@@ -29,6 +36,11 @@ def connect() -> None:
     open_door("run_eagerly", _run_eagerly)
     serve_with(enqueue.enqueue_for_tenants)
     serve_shared_tasks()
+    if apps.is_installed("django_celery_beat"):
+        import taskyard.schedules.calls  # noqa: F401  - declares the task that its rows run
+    if getattr(django_settings, "CRON_CLASSES", None):
+        # The task that runs them.
+        import_module("taskyard.compat.django_cron")
     # Also those that are opened before anybody enters a tenant.
     watch_connections()
 
@@ -37,6 +49,12 @@ def _celery_task(name: str) -> Any:
     from taskyard.celery import get_app
 
     return get_app().tasks[name]
+
+
+def _celery_job(*args: Any, **said: Any) -> Any:
+    from taskyard.celery.beat.calls import job_of_call
+
+    return job_of_call(*args, **said)
 
 
 def _route(task: str) -> str:
@@ -56,6 +74,12 @@ def _tell_canvases(job_ids: list[Any], reason: str) -> None:
     from taskyard.celery.results.cancelled import tell_canvases
 
     tell_canvases(get_app(), job_ids, reason)
+
+
+def _schedule(notice: Any) -> None:
+    from taskyard.schedules.changes import take
+
+    take(notice)
 
 
 def _is_eager() -> bool:

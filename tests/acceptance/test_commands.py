@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import taskyard
+from tests import nursery
 from tests.servers.process import free_port, wait_until
 
 SETTINGS = """
@@ -82,10 +83,7 @@ class Shop:
         return {**kept, "PYTHONPATH": str(Path(taskyard.__file__).parent.parent), **self.settings}
 
     def run(self, *words: str, program: tuple[str, ...] = ("-m", "taskyard")) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, *program, *words]
-        return subprocess.run(
-            command, cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=60, check=False
-        )
+        return nursery.run([*program, *words], cwd=self.folder, env=self.environment(), timeout=60)
 
     def json(self, *words: str) -> Any:
         done = self.run(*words, "--json")
@@ -119,13 +117,10 @@ class Shop:
             connection.commit()
 
     @contextmanager
-    def running(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+    def running(self, *words: str) -> Iterator[Any]:
         """A process that runs meanwhile, its output in ``<first word>.log``; killed with its group at the end."""
         with (self.folder / f"{words[0]}.log").open("w") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "taskyard", *words], cwd=self.folder, env=self.environment(),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-            )  # fmt: skip
+            process = nursery.start(["-m", "taskyard", *words], cwd=self.folder, env=self.environment(), stdout=log)
         try:
             yield process
         finally:
@@ -514,3 +509,28 @@ def test_doctor_finds_an_overdue_job_that_nobody_feeds(shop: Shop) -> None:
     assert found["level"] == "fail"
     assert "no feeder acts for it" in found["finding"]
     assert "taskyard scheduler" in found["fix"]
+
+
+SCHEDULES = """
+from datetime import timedelta
+from shop.tasks import add
+from taskyard.schedules import Every, register
+register("add 100% of them", Every(timedelta(days=1)), task=add, args=[1, 2])
+"""
+
+
+def test_a_line_in_a_crontab_runs_as_cron_runs_it_and_enqueues_once(shop: Shop) -> None:
+    crontab = shop.folder / "crontab"
+    (shop.folder / "shop" / "schedules.py").write_text(SCHEDULES)
+    options = {"path": str(crontab), "directory": str(shop.folder)}
+    shop.settings["SHOP_TASKYARD"] = json.dumps({"SCHEDULE_TARGETS": {"crontab": options}})
+    done = shop.run("sync_schedules", "--backend=crontab", program=("manage.py",))
+    assert (done.returncode, done.stdout) == (0, "add      add 100% of them  (new)\n"), done.stderr
+    [line] = [line for line in crontab.read_text().splitlines() if line.startswith("0 0 * * * ")]
+    bare = {"PATH": "/usr/bin:/bin", "PYTHONPATH": shop.environment()["PYTHONPATH"], **shop.settings}
+    # Up to a percent sign without a backslash; cron takes the backslashes away.
+    command = line.split(None, 5)[5].replace(r"\%", "%")
+    said = [subprocess.check_output(["/bin/sh", "-c", command], env=bare, text=True, cwd="/") for _ in range(2)]
+    assert said[0].startswith("Job ")
+    assert said[1] == "Nothing is due that is not decided already.\n"
+    assert shop.row(said[0].removeprefix("Job ").rstrip(".\n"))["task"] == "shop.add"

@@ -76,3 +76,22 @@ def test_the_vault_works_for_each_organisation_in_its_own_database(server: str) 
     assert rest.startswith("Tenant 'cairn' is not ready: it has not moved in yet.")
     assert "cairn: reindex succeeded: cairn:documents" in told
     assert "dell: run_action failed: There is no tenant 'dell'" in told
+    # N5: lines run as they stood: a program, a shell's syntax, the redirect; one that fails is a failed job.
+    assert re.search(r"\ndisk\.log: \['.*\d", told)
+    assert "public: run_command failed: exit code 1\ntelex" in told
+    assert "tape.log: ['telex']" in told
+    # N5, N8: for each organisation a job in its own database, with a log of its own.
+    for name, count in (("acme", 1), ("brill", 1), ("cairn", 0)):
+        assert f"crontab.count.{name}.log: ['{name}: {count} documents']" in told
+    # N6: a crontab for each active plugin, and none from the moment it is switched off.
+    assert "crontab line labels/tidy: echo labels tidied" in told
+    assert "labels.tidy.log: ['labels tidied']" in told
+    left = told.partition("labels is switched off; lines left: ")[2].partition("\n")[0]
+    assert left.count("crontab/") == 3
+    assert "labels/" not in left
+    assert "2008" not in told
+    # N7: members' own schedules: edited in place, switched off by a flag, run for the right organisation.
+    for name, title in (("acme", "Plans"), ("brill", "Letters")):
+        assert f"{name} has ordered report-1-{name}: one row: True" in told
+        assert re.search(rf"{name}: send_report succeeded: to \w+@{name}.example: documents with secret: {title}", told)
+    assert "switched off: ['report-1-acme of acme', 'report-1-brill of brill']" in told

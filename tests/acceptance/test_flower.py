@@ -1,17 +1,18 @@
 """Flower, unchanged, beside our workers: what it shows and what it may do."""
 
 import json
-import subprocess
-import sys
+import os
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from tests import nursery
 from tests.app import tasks
 from tests.servers import wait_until
 from tests.servers.process import free_port
-from tests.workers import Project, wait_for_state
+from tests.workers import ROOT, Project, wait_for_state
 
 
 def test_flower_shows_workers_and_tasks_and_its_revoke_sticks(project_on: Project) -> None:
@@ -38,10 +39,9 @@ def flower(project: Project) -> Iterator[Any]:
     """Flower on a port of its own; gives a function that asks its API."""
     port = free_port()
     environment = {**project.environment(), "FLOWER_UNAUTHENTICATED_API": "true"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "celery", "-A", "taskyard", "flower", "--address=127.0.0.1", f"--port={port}"],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    words = ["-m", "celery", "-A", "taskyard", "flower", "--address=127.0.0.1", f"--port={port}"]
+    with Path(os.devnull).open("wb") as nothing:
+        process = nursery.start(words, env=environment, cwd=ROOT, stdout=nothing)
 
     def api(path: str, method: str = "GET") -> Any:
         request = urllib.request.Request(f"http://127.0.0.1:{port}/api/{path}", method=method)

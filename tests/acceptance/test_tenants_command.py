@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import taskyard
+from tests import nursery
 from tests.servers.process import wait_until
 
 SETTINGS = """
@@ -98,10 +99,7 @@ class Shop:
         return [sys.executable, "manage.py", "taskyard", "tenants", *words]
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*words), cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=100,
-            check=False,
-        )  # fmt: skip
+        return nursery.run(self.command(*words)[1:], cwd=self.folder, env=self.environment(), timeout=100)
 
     def began(self) -> set[str]:
         return {file.name.removeprefix("began-") for file in self.folder.glob("began-*")}
@@ -135,8 +133,8 @@ def shop(tmp_path: Path) -> Shop:
 
 @pytest.fixture
 def migrated(shop: Shop) -> Shop:
-    migrate = [sys.executable, "manage.py", "migrate", "-v0"]
-    subprocess.run(migrate, cwd=shop.folder, env=shop.environment(), check=True, timeout=100)
+    done = nursery.run(["manage.py", "migrate", "-v0"], cwd=shop.folder, env=shop.environment(), timeout=100)
+    assert done.returncode == 0, done.stderr
     return shop
 
 
@@ -279,7 +277,8 @@ def enqueue(shop: Shop, *tenants: str) -> None:
     calls = "; ".join(f"tasks.nothing.using(tenant={name!r}).enqueue()" for name in tenants)
     code = f"import django; django.setup(); from shop import tasks; {calls}"
     environment = {**shop.environment(), "DJANGO_SETTINGS_MODULE": "settings"}
-    subprocess.run([sys.executable, "-c", code], cwd=shop.folder, env=environment, check=True, timeout=100)
+    done = nursery.run(["-c", code], cwd=shop.folder, env=environment, timeout=100)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_list_shows_ready_tenants_and_whoever_has_jobs(migrated: Shop) -> None:

@@ -54,14 +54,23 @@ def test_two_claims_on_the_shared_redis_never_meet() -> None:
         assert one != two
 
 
-def test_a_private_postgres_keeps_its_data_through_a_crash() -> None:
-    with servers.private_postgres() as server:
+def test_a_private_postgres_keeps_its_data_through_a_crash_though_it_waits_for_no_disk() -> None:
+    hasty = servers.private_postgres()
+    hasty.is_hasty = True
+    with hasty as server:
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute("create table kept (id int)")
         server.kill()
         server.start()
         with psycopg.connect(server.url) as connection:
             assert connection.execute("select count(*) from kept").fetchone() == (0,)
+
+
+def test_a_server_that_somebody_names_is_not_replaced_by_one_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKYARD_TEST_MYSQL_URL", "mysql://root@127.0.0.1:1/")
+    before = servers.environment()
+    servers.start_own("mysql")
+    assert servers.environment() == before
 
 
 def test_pgbouncer_hands_out_connections_per_transaction() -> None:

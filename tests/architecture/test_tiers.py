@@ -70,6 +70,12 @@ def test_two_runs_on_one_server_have_databases_of_their_own(database: str) -> No
     assert len(names) == 2
 
 
+def test_runs_write_bytecode_and_take_no_name_from_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PYTHONDONTWRITEBYTECODE", "TASKYARD_TEST_RUN"):
+        monkeypatch.setenv(name, "1")
+        assert name not in environment()
+
+
 def test_a_run_that_hangs_is_stopped_and_marked(capsys: pytest.CaptureFixture[str]) -> None:
     hanging = Run("hanging", ["sleep", "600"], environment(), budget=0)
     report = do(hanging)

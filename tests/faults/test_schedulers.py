@@ -3,11 +3,10 @@
 import datetime as dt
 import os
 import signal
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -16,6 +15,7 @@ from django.utils import timezone
 
 from taskyard.jobs.models import Job
 from taskyard.schedules import Every, Occurrence, Schedule
+from tests import nursery
 from tests.app.tasks import nothing
 from tests.servers import wait_until
 from tests.workers import Project
@@ -34,12 +34,9 @@ class Schedulers:
         self.environment, self.log = project.environment(), project.folder / "schedulers.log"
         self.processes = [self.start() for _ in range(3)]
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> Any:
         with self.log.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "taskyard", "scheduler"], env=self.environment, stdout=log, stderr=log,
-                cwd=ROOT, start_new_session=True,
-            )  # fmt: skip
+            return nursery.start(["-m", "taskyard", "scheduler"], env=self.environment, cwd=ROOT, stdout=log)
 
     def kill(self) -> None:
         """One of them, and start another in its place."""

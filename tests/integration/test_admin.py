@@ -100,6 +100,7 @@ WHOLE = {
         "args": [], "kwargs": {"n": 3}, "queue": "slow", "priority": -7, "description": "Zwölf & <b>mehr</b>\nLines",
     },
     "by position": {"args": [3]},
+    "options": {"options": {"headers": {"a": 1}}},
     "rules": {
         "overlap": "buffer_one", "catch_up": "last_n", "catch_up_count": 7, "pause_after_failures": 2,
         "catch_up_window": dt.timedelta(seconds=90.5),

@@ -29,7 +29,7 @@ from taskyard.celery.broker.store import Store
 from taskyard.celery.broker.wakeup import Notifications
 from taskyard.jobs.models import Job
 from taskyard.runtime.identity import worker_id
-from tests import servers
+from tests import nursery, servers
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -601,25 +601,17 @@ class Plain:
         (folder / "plainapp.py").write_text(APP)
         self.app = celery.Celery("plain", broker="taskyard://", set_as_current=False)
         self.app.conf.update(task_ignore_result=True)
-        self.workers: list[subprocess.Popen[str]] = []
+        self.workers: list[Any] = []
 
     def environment(self, **more: str) -> dict[str, str]:
         path = os.pathsep.join([str(self.folder), str(ROOT), str(ROOT / "src")])
         return {**os.environ, "PYTHONPATH": path, "PLAIN_LOG": str(self.log)} | more
 
-    def start(self, *options: str, is_awaited: bool = True, **environment: str) -> subprocess.Popen[str]:
+    def start(self, *options: str, is_awaited: bool = True, **environment: str) -> Any:
         name = f"w{len(self.workers)}@test"
-        command = [sys.executable, "-m", "celery", "-A", "plainapp", "worker", "-n", name, "-l", "info", *options]
+        words = ["-m", "celery", "-A", "plainapp", "worker", "-n", name, "-l", "info", *options]
         with (self.folder / f"{name}.txt").open("w") as output:
-            worker = subprocess.Popen(
-                command,
-                env=self.environment(**environment),
-                cwd=self.folder,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,
-            )
+            worker = nursery.start(words, env=self.environment(**environment), cwd=self.folder, stdout=output)
         self.workers.append(worker)
         if is_awaited:
             wait_until(lambda: "ready." in self.output(name), 30, f"{name} to start")

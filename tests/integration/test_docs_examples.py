@@ -27,7 +27,11 @@ def blocks(page: Path) -> Iterator[tuple[int, str]]:
 
 
 #: What a page takes for granted.
-SETTINGS = {"tenants": {"TENANCY": "rows"}, "tenant-schemas-celery": {"TENANCY": "rows"}}
+SETTINGS = {
+    "trigger": {"TRIGGER": {"KEYS": ["a key of 32 bytes or more, and secret"]}},
+    "tenants": {"TENANCY": "rows"},
+    "tenant-schemas-celery": {"TENANCY": "rows"},
+}
 WITH_EXAMPLES = [page for page in PAGES if any(blocks(page))]
 
 

@@ -48,17 +48,60 @@ print([os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(2)])
 """
 
 
-def test_a_child_forked_while_its_parent_was_writing_to_sqlite_knows_that_it_never_can(tmp_path: Path) -> None:
-    """And one that was forked at another moment can: the answers come as they are ready, the refusal last."""
+UNFORKED = """
+import os, threading
+import django
+django.setup()
+from django.db import connections
+from taskyard.tenancy.aliases import aliases, unforked
+
+FILE = os.path.abspath("tenant.sqlite3")
+
+def is_open():
+    return any(os.path.realpath(f"/proc/self/fd/{fd}") == FILE for fd in os.listdir("/proc/self/fd"))
+
+def look():
+    aliases.register("tenant:acme", {"ENGINE": "django.db.backends.sqlite3", "NAME": FILE}, most=9)
+    with unforked("tenant:acme"), connections["tenant:acme"].cursor() as cursor:
+        cursor.execute("CREATE TABLE looked_at (n integer)")
+        assert is_open()
+        holds.set()
+        ends.wait()
+
+holds, ends = threading.Event(), threading.Event()
+agent = threading.Thread(target=look)
+agent.start()
+holds.wait()
+# Whoever forks waits for the look to end. Without that it forks at once, long before this.
+threading.Timer(0.3, ends.set).start()
+if os.fork() == 0:
+    os._exit(9 if is_open() else 0)
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+agent.join()
+"""
+
+
+def _run(script: str, folder: Path) -> str:
     environment = {
         **os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "TASKYARD_TEST_DB": "sqlite", "PYTHONPATH": str(ROOT),
     }  # fmt: skip
     environment.pop("TASKYARD_TEST_RUN", None)
     done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK], env=environment, capture_output=True,
-        text=True, timeout=60, check=False, cwd=tmp_path,
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script], env=environment, capture_output=True,
+        text=True, timeout=60, check=False, cwd=folder,
     )  # fmt: skip
-    assert (done.returncode, done.stdout.strip()) == (0, "[0, 7]"), done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_child_forked_while_its_parent_was_writing_to_sqlite_knows_that_it_never_can(tmp_path: Path) -> None:
+    """And one that was forked at another moment can: the answers come as they are ready, the refusal last."""
+    assert _run(FORK, tmp_path) == "[0, 7]"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc to see open files in")
+def test_no_child_is_forked_while_a_tenants_sqlite_file_is_open(tmp_path: Path) -> None:
+    assert _run(UNFORKED, tmp_path) == "0"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -311,7 +311,9 @@ def test_beside_a_flood_others_are_looked_for_through_the_index() -> None:
 
     read = read_through(take)
     assert any("tenant > %s" in sql for sql in read)
-    assert {sql: indexes for sql, indexes in read.items() if indexes - {"taskyard_job_feed", KEY}} == {}
+    # MariaDB plans with the values at hand: where nothing is behind this time, the index of times is as short a way.
+    allowed = {"taskyard_job_feed", KEY} | ({"taskyard_job_later"} if connection.vendor == "mysql" else set())
+    assert {sql: indexes for sql, indexes in read.items() if indexes - allowed} == {}
 
 
 def test_no_index_mentions_what_a_claim_or_a_report_changes() -> None:

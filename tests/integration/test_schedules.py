@@ -1,6 +1,7 @@
 """Definitions, and schedulers one turn at a time: their clocks are arguments."""
 
 import datetime as dt
+import tracemalloc
 from collections import Counter
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.test import override_settings
 
 from taskyard import task
 from taskyard.entrypoint.diagnosis import schedules as diagnosis
-from taskyard.errors import InvalidSchedule
+from taskyard.errors import InvalidSchedule, TenantNotReady
 from taskyard.execution.outcome import Failed, Succeeded, Trouble
 from taskyard.execution.pruner import Pruner
 from taskyard.execution.settle import settle
@@ -327,24 +328,180 @@ def test_a_schedule_for_several_tenants_is_one_decision_and_a_job_for_each() -> 
     assert (last.jobs, last.reason) == (1, "left out because an earlier job has not ended: 1")
 
 
+def listing(*tenants: Any) -> Any:
+    """The project's ``TENANTS``: names, and errors for those that are not ready."""
+    return override_settings(
+        TASKYARD={"TENANCY": "rows", "TENANTS": lambda name=None: iter(tenants) if name is None else name}
+    )
+
+
+def test_ten_thousand_tenants_are_one_occurrence_and_those_that_cannot_run_have_decisions_of_their_own() -> None:
+    count = 10_000 if connection.vendor == "postgresql" else 500
+    TenantSetting.objects.pause(["t7"], NOW, reason="moving house")
+    row = define(tenants="each", spread=10 * MINUTE)
+    names = [f"t{n}" for n in range(count - 1)]
+    with listing(*names, TenantNotReady("limbo", "its schema is being made")):
+        assert decide_due(NOW + MINUTE) == 1
+    whole = Occurrence.objects.get(schedule=row, tenant="")
+    assert (whole.decision, whole.jobs, whole.reason) == ("fired", count - 2, "")
+    held = Occurrence.objects.exclude(tenant="").order_by("tenant")
+    assert [(o.tenant, o.decision, o.reason, o.due_at) for o in held] == [
+        ("limbo", "suppressed", "tenant not ready: its schema is being made", NOW + MINUTE),
+        ("t7", "suppressed", "tenant paused: moving house", NOW + MINUTE),
+    ]
+    jobs = dict(Job.objects.values_list("tenant", "available_at"))
+    assert set(jobs) == {*names} - {"t7"}
+    starts = Counter((at - NOW - MINUTE) // MINUTE for at in jobs.values())
+    assert sorted(starts) == list(range(10))
+    assert max(starts.values()) <= 1.2 * count / 10
+    assert set(Job.objects.values_list("occurrence", flat=True)) == {whole.pk}
+
+
+def test_memory_does_not_grow_with_the_tenants_that_cannot_run() -> None:
+    def peak(count: int) -> int:
+        define(name=f"of {count}", tenants="each", recurrence=At(NOW + MINUTE))
+        with listing(*(TenantNotReady(f"t{n}", "no") for n in range(count))):
+            tracemalloc.start()
+            assert decide_due(NOW + MINUTE) == 1
+            _, most = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        assert Occurrence.objects.filter(decision="suppressed", schedule__name=f"of {count}").count() == count
+        return most
+
+    peak(10)
+    assert peak(2_500) < 1.5 * peak(1_000)
+
+
+def test_a_listing_that_breaks_off_is_an_error_of_that_due_time_and_undoes_its_jobs() -> None:
+    def tenants() -> Any:
+        yield "acme"
+        yield TenantNotReady("limbo")
+        raise KeyError("accounts")
+
+    row, other = define(tenants="each"), define(name="other")
+    with override_settings(TASKYARD={"TENANCY": "rows", "TENANTS": tenants}):
+        assert decide_due(NOW + MINUTE) == 2
+    [occurrence] = Occurrence.objects.filter(schedule=row)
+    assert (occurrence.decision, occurrence.jobs, occurrence.reason) == ("errored", 0, "KeyError: 'accounts'")
+    assert [job.occurrence for job in Job.objects.all()] == [Occurrence.objects.get(schedule=other).pk]
+    with listing("acme"):
+        decide_due(NOW + 2 * MINUTE)
+    assert decisions(row) == [(MINUTE, "errored"), (2 * MINUTE, "fired")]
+
+
+def test_each_tenant_needs_tenancy_and_a_tenants_own_schedule_runs_for_itself() -> None:
+    row = define(tenants="each")
+    decide_due(NOW + MINUTE)
+    row.refresh_from_db()
+    assert "TENANCY is not set" in row.error
+    with pytest.raises(InvalidSchedule, match="runs for that alone"):
+        define(tenant="acme", tenants=["globex"])
+
+
 # -- downtime ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("policy", "expected"),
-    [
-        ("none", {"missed": 25, "fired": 1}),
-        ("one", {"coalesced": 25, "fired": 1}),
-        ("all", {"fired": 26}),
-        ("last_n", {"coalesced": 22, "fired": 4}),
-    ],
-)
-def test_after_26_hours_each_policy_does_what_its_sentence_says(policy: str, expected: dict[str, int]) -> None:
-    row = define(recurrence=Every(HOUR), catch_up=policy, catch_up_count=3, overlap="allow")
-    while decide_due(NOW + 26 * HOUR):
+OVERLAPS = ("allow", "skip", "buffer_one", "buffer_all", "cancel_running", "replace_pending")
+
+
+def letters(row: Schedule) -> str:
+    """The decision of each due time in order, by its first letter."""
+    return "".join(decision[0] for _, decision in decisions(row))
+
+
+def down_for(length: dt.timedelta, since: dt.datetime = NOW, **said: Any) -> Schedule:
+    """A schedule of every hour that nobody decided about meanwhile."""
+    row = define(since, recurrence=Every(HOUR), **said)
+    while decide_due(since + length):
         pass
-    assert counted(row) == expected
-    assert Job.objects.count() == expected["fired"]
+    return row
+
+
+#: What docs/schedules.md says of each policy, after 26 hours in which 26 due times passed, the last of them just now.
+#: What catches up nothing, or one, is the same whatever the overlap policy: there is but one run.
+AFTER_26_HOURS = {
+    **{("none", overlap): "m" * 25 + "f" for overlap in OVERLAPS},
+    **{("one", overlap): "c" * 25 + "f" for overlap in OVERLAPS},
+    ("all", "allow"): "f" * 26,
+    ("all", "skip"): "f" + "s" * 25,
+    ("all", "buffer_one"): "fb" + "s" * 24,
+    ("all", "buffer_all"): "f" + "b" * 25,
+    ("all", "cancel_running"): "f" + "s" * 24 + "b",
+    ("all", "replace_pending"): "f" * 26,
+    ("last_n", "allow"): "c" * 22 + "ffff",
+    ("last_n", "skip"): "c" * 22 + "fsss",
+    ("last_n", "buffer_one"): "c" * 22 + "fbss",
+    ("last_n", "buffer_all"): "c" * 22 + "fbbb",
+    ("last_n", "cancel_running"): "c" * 22 + "fssb",
+    ("last_n", "replace_pending"): "c" * 22 + "ffff",
+}
+
+
+@pytest.mark.parametrize(("policy", "overlap"), AFTER_26_HOURS)
+def test_after_26_hours_each_policy_does_what_its_sentence_says(policy: str, overlap: str) -> None:
+    row = down_for(26 * HOUR, catch_up=policy, overlap=overlap, catch_up_count=3)
+    expected = AFTER_26_HOURS[policy, overlap]
+    assert letters(row) == expected
+    # One job for each that fired; of those that took each other's place, or were cancelled for it, the last is left.
+    assert Job.objects.count() == expected.count("f")
+    left = {"cancel_running": int("b" not in expected), "replace_pending": 1}.get(overlap, expected.count("f"))
+    assert Job.objects.active().count() == left
+    # What waits runs one after the other, and nothing else is changed by that.
+    for _ in range(expected.count("b")):
+        all_ended(NOW + 26 * HOUR)
+        assert release(NOW + 26 * HOUR) == 1
+    assert letters(row) == expected.replace("b", "f")
+    reasons = Occurrence.objects.exclude(decision="fired").values_list("reason", flat=True)
+    assert all(reasons)
+
+
+#: The same if a job from before has been running all the time.
+BESIDE_A_RUNNING_JOB = {
+    ("one", "allow"): "c" * 25 + "f",
+    ("one", "skip"): "c" * 25 + "s",
+    ("one", "buffer_one"): "c" * 25 + "b",
+    ("one", "buffer_all"): "c" * 25 + "b",
+    ("one", "cancel_running"): "c" * 25 + "b",
+    ("one", "replace_pending"): "c" * 25 + "s",
+    ("all", "allow"): "f" * 26,
+    ("all", "skip"): "s" * 26,
+    ("all", "buffer_one"): "b" + "s" * 25,
+    ("all", "buffer_all"): "b" * 26,
+    ("all", "cancel_running"): "s" * 25 + "b",
+    ("all", "replace_pending"): "s" * 26,
+}
+
+
+@pytest.mark.parametrize(("policy", "overlap"), BESIDE_A_RUNNING_JOB)
+def test_after_26_hours_beside_a_job_that_still_runs(policy: str, overlap: str) -> None:
+    row = define(recurrence=Every(HOUR), catch_up=policy, overlap=overlap)
+    decide_due(NOW + HOUR)
+    Job.objects.update(state="queued")
+    start(Job.objects.get(), NOW + HOUR)
+    while decide_due(NOW + 27 * HOUR):
+        pass
+    assert letters(row) == "f" + BESIDE_A_RUNNING_JOB[policy, overlap]
+    is_asked = Job.objects.filter(cancel_requested_at__isnull=False).exists()
+    assert is_asked == (overlap == "cancel_running")
+
+
+@pytest.mark.parametrize(
+    ("policy", "window", "expected"),
+    [
+        ("none", None, "m" * 26), ("one", None, "c" * 25 + "f"), ("all", None, "f" * 26),
+        ("last_n", None, "c" * 23 + "fff"),
+        ("none", 3, "m" * 26), ("one", 3, "m" * 23 + "ccf"), ("all", 3, "m" * 23 + "fff"),
+        ("last_n", 3, "m" * 23 + "cff"),
+    ],
+)  # fmt: skip
+def test_after_26_hours_and_a_half_none_is_on_time_and_what_is_beyond_the_window_is_missed(
+    policy: str, window: int | None, expected: str
+) -> None:
+    row = down_for(
+        26 * HOUR + 30 * MINUTE, catch_up=policy, overlap="allow", catch_up_count=2 if window else 3,
+        catch_up_window=window and window * HOUR,
+    )  # fmt: skip
+    assert letters(row) == expected
 
 
 def test_many_missed_due_times_take_several_turns_and_end_in_one_run() -> None:

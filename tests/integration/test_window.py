@@ -1,4 +1,4 @@
-"""A Redis channel that carries the window, without a worker around it."""
+"""The connections that carry the window, without a worker around them."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,7 +9,9 @@ import pytest
 import redis
 
 from taskyard.celery.messages import MARK
+from taskyard.celery.worker.sockets import read_ahead
 from taskyard.celery.worker.window import carry
+from taskyard.testing.proxy import Proxy
 from tests.servers import wait_until
 
 
@@ -57,3 +59,59 @@ def test_a_message_that_comes_when_the_room_is_gone_goes_back_instead_of_lying_i
     came.pop().ack()
     wait_until(lambda: _turn(connection) or came, 10, "it comes once there is room")
     assert [message.headers["id"] for message in came] == ["second"]
+
+
+def test_one_client_answers_for_all_messages_until_the_connection_is_another(redis_url: str) -> None:
+    with kombu.Connection(redis_url) as connection:
+        carry(connection.transport)
+        channel = connection.channel()
+        with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
+            assert first is second
+            assert first is not channel.client
+        channel._disconnect_pools()
+        with channel.conn_or_acquire() as third:
+            assert third is not first
+            assert third.ping()
+
+
+def test_the_kernel_keeps_the_time_of_a_silent_connection(redis_url: str) -> None:
+    options = {"socket_timeout": 0.2, "socket_connect_timeout": 5}
+    with Proxy(redis_url) as proxy, kombu.Connection(proxy.url, transport_options=options) as connection:
+        carry(connection.transport)
+        link = connection.channel()._create_client(asynchronous=True).connection_pool.get_connection()
+        for _ in range(2):
+            link.connect()
+            link.send_command("PING")
+            assert link.read_response() == b"PONG"
+            # No time-out of Python's: that would ask the kernel before each read.
+            assert link._sock.gettimeout() is None
+
+            # Nothing comes through what is open now: it is given up, and the next has the same time.
+            assert proxy.half_open() > 0
+            link.send_command("PING")
+            with pytest.raises(connection.connection_errors):
+                link.read_response()
+        link.disconnect()
+
+
+def test_what_rabbitmq_has_sent_is_read_at_once(amqp_url: str) -> None:
+    sizes = [0, 1, 50, 9_000, 200_000, *[10] * 40]
+    with kombu.Connection(amqp_url) as connection:
+        connection.connect()
+        link, reads = connection.connection.transport, []
+        receive = link._quick_recv
+        link._quick_recv = lambda count: reads.append(count) or receive(count)
+        read_ahead(connection)
+        queue, came = kombu.Queue("ahead", routing_key="ahead")(connection.channel()), []
+        queue.declare()
+        producer = connection.Producer()
+        for number, size in enumerate(sizes):
+            producer.publish({"number": number, "text": "x" * size}, routing_key="ahead", serializer="json")
+        with kombu.Consumer(connection.channel(), [queue], callbacks=[lambda body, _: came.append(body)], no_ack=True):
+            reads.clear()
+            while len(came) < len(sizes):
+                connection.drain_events(timeout=10)
+        queue.delete()
+    assert [(body["number"], len(body["text"])) for body in came] == list(enumerate(sizes))
+    # A message is three frames of three pieces each, and each large one comes in pieces anyway.
+    assert len(reads) < 9 * len(sizes) / 2

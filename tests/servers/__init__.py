@@ -40,6 +40,7 @@ __all__ = [
     "private_redis",
     "require",
     "required",
+    "start_own",
     "stop_all",
     "url",
     "wait_until",
@@ -127,6 +128,12 @@ def environment() -> dict[str, str]:
     return {KINDS[kind].variable: address for kind, (address, _) in _found.items()}
 
 
+def start_own(kind: str) -> None:
+    """Start one that is hasty even where the machine has one, unless somebody names one; children of ours share it."""
+    if not os.environ.get(KINDS[kind].variable):
+        _start(kind, is_hasty=True)
+
+
 def stop_all() -> None:
     """End the servers this process started; done at exit anyway."""
     _started.close()
@@ -150,20 +157,28 @@ def _look(kind: str, start: bool) -> None:
         if known.answers(address):
             _found[kind] = (address, "usual port")
             return
-    tried = [f"nothing on {urlsplit(known.usual[0]).hostname}:{urlsplit(known.usual[0]).port}"]
-    for source in known.sources if start else ():
+    if start and (reasons := _start(kind)):
+        tried = f"nothing on {urlsplit(known.usual[0]).hostname}:{urlsplit(known.usual[0]).port}"
+        _missing[kind] = "; ".join([tried, *reasons])
+
+
+def _start(kind: str, *, is_hasty: bool = False) -> list[str]:
+    """Nothing if it has started; else why not."""
+    reasons = []
+    for source in KINDS[kind].sources:
         try:
-            server = _started.enter_context(source())
+            server = source()
+            server.is_hasty = is_hasty
+            _started.enter_context(server)
         except (ServerMissing, RuntimeError, TimeoutError, OSError) as error:
-            tried.append(str(error))
+            reasons.append(str(error))
             continue
         _found[kind] = (server.url, source.__name__.replace("_", " "))
         # Processes that a test starts look in the same places, and must find this one instead of starting their own.
-        os.environ[known.variable] = server.url
-        _started.callback(os.environ.pop, known.variable, None)
-        return
-    if start:
-        _missing[kind] = "; ".join(tried)
+        os.environ[KINDS[kind].variable] = server.url
+        _started.callback(os.environ.pop, KINDS[kind].variable, None)
+        return []
+    return reasons
 
 
 # ---- something of one's own on a shared server

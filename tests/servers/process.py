@@ -81,6 +81,8 @@ class PrivateServer:
     stop_signal = signal.SIGTERM
     #: Set before it starts: its data has a disk of this size to itself, for a test to fill. Needs root.
     disk_bytes: int | None = None
+    #: Set before it starts: commits do not wait for the disk. Nothing for measuring, nor for a machine that crashes.
+    is_hasty = False
 
     def __init__(self, *, user: str | None = None) -> None:
         self.user = user

@@ -21,7 +21,8 @@ from tests.servers.process import (
 )
 
 COMMAND_TIMEOUT_SECONDS = 60
-VHOSTS_AT_ONCE = 4
+#: So many virtual hosts are made first, then twice as many as last time, up to the second number.
+VHOSTS_AT_ONCE = 2, 16
 
 
 class PrivateRabbitMQ(PrivateServer):
@@ -197,7 +198,8 @@ def own_vhost(url: str) -> Iterator[str]:
     """A virtual host of one's own on a broker of this machine that rabbitmqctl may administer."""
     parts = urlsplit(url)
     if not _fresh.get(url):
-        _fresh[url] = _turn_over(VHOSTS_AT_ONCE, parts.username or "guest")
+        fewest, most = VHOSTS_AT_ONCE
+        _fresh[url] = _turn_over(min(most, max(fewest, 2 * len(_used))), parts.username or "guest")
     name = _fresh[url].pop()
     try:
         yield parts._replace(path=f"/{quote(name, safe='')}").geturl()

@@ -2,17 +2,18 @@
 
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 from taskyard.testing.history import History
 from taskyard.testing.processes import Process, kill_all, process
+from tests import nursery
 from tests.servers import wait_until
 from tests.soak.stage import Stage
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+Started = nursery.Child | subprocess.Popen[bytes]
 
 
 class Crew:
@@ -20,7 +21,7 @@ class Crew:
 
     def __init__(self, stage: Stage, history: History) -> None:
         self.stage, self.history = stage, history
-        self.workers: dict[int, subprocess.Popen[bytes]] = {}
+        self.workers: dict[int, Started] = {}
         self.logs: dict[int, Path] = {}
         self.started = 0
         #: Places and exit codes of workers that ended by themselves.
@@ -32,13 +33,11 @@ class Crew:
         """Start a worker in a place, without waiting for it."""
         self.started += 1
         log = self.logs[place] = self.stage.folder / f"worker-{self.started}.log"
-        command = [sys.executable, "-m", "celery", "-A", "taskyard", "worker", "-l", "warning", "-c", "2",
-                   "-Q", "celery,slow", "-n", f"soak-{self.started}@%h"]  # fmt: skip
+        words = ["-m", "celery", "-A", "taskyard", "worker", "-l", "warning", "-c", "2",
+                 "-Q", "celery,slow", "-n", f"soak-{self.started}@%h"]  # fmt: skip
         with log.open("wb") as out:
-            self.workers[place] = subprocess.Popen(
-                command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, cwd=ROOT,
-                env={**self.stage.project.environment(), **environment},
-            )  # fmt: skip
+            given = {**self.stage.project.environment(), **environment}
+            self.workers[place] = nursery.start(words, env=given, cwd=ROOT, stdout=out)
 
     def main(self, place: int) -> Process:
         return process(self.workers[place].pid)
@@ -83,7 +82,7 @@ class Crew:
     def _could_not_start(self, place: int) -> bool:
         """Whether it met a database that was away: Celery's start asks it, and a supervisor would try again."""
         text = self.logs[place].read_text(errors="replace")
-        return "_run_module_as_main" in text and "OperationalError" in text
+        return "<frozen runpy>" in text and "OperationalError" in text
 
     def end(self) -> None:
         """Everybody stops; killed if need be."""
@@ -93,7 +92,7 @@ class Crew:
         for thread in threads:
             thread.join()
 
-    def _end(self, worker: subprocess.Popen[bytes]) -> None:
+    def _end(self, worker: Started) -> None:
         family = process(worker.pid).family
         worker.terminate()
         try:

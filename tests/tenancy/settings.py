@@ -18,12 +18,15 @@ INSTALLED_APPS = [
     "taskyard",
     "tests.tenancy.clients",
     "tests.tenancy.shop",
+    "tests.flushing",
 ]
 MIGRATION_MODULES = {"clients": None, "shop": None}
 
 if KIND == "schemas":
     MIGRATION_MODULES = {}
-    SHARED_APPS = ["django_tenants", "django.contrib.contenttypes", "taskyard", "tests.tenancy.clients"]
+    SHARED_APPS = [
+        "django_tenants", "django.contrib.contenttypes", "taskyard", "tests.tenancy.clients", "tests.flushing",
+    ]  # fmt: skip
     TENANT_APPS = ["tests.tenancy.shop"]
     INSTALLED_APPS = [*SHARED_APPS, *TENANT_APPS]
     TENANT_MODEL = "clients.Client"

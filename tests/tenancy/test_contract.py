@@ -65,8 +65,9 @@ def test_what_is_no_tenant_is_refused_with_a_sentence(odd: object) -> None:
     assert current_tenant() == ""
 
 
-def test_the_ready_tenants_are_listed() -> None:
+def test_the_ready_tenants_are_listed_and_the_others_with_the_reason() -> None:
     assert sorted(get_tenancy().ready()) == ["acme", "globex"]
+    assert sorted(get_tenancy().listed()) == [("acme", ""), ("globex", ""), ("limbo", "it is being made")]
 
 
 def test_a_decorated_function_runs_as_the_tenant_however_often_it_is_called_within_itself() -> None:

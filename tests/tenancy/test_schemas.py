@@ -207,6 +207,8 @@ def test_tenants_are_looked_up_in_public_whoever_is_current(where: str) -> None:
 def test_without_the_setting_the_rows_with_a_schema_are_the_tenants() -> None:
     with configured(TENANTS=None):
         assert list(get_tenancy().ready()) == ["acme", "globex"]
+        [limbo] = [tenant for tenant in get_tenancy().listed() if tenant.why_not]
+        assert limbo == ("limbo", "there is no schema of that name in the database 'default'")
         with tenant_context("acme"):
             assert connection.tenant == Client.objects.get(name="acme")
         with pytest.raises(UnknownTenant), tenant_context("nobody"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +54,11 @@ def test_a_setting_is_read(key: str, value: Any, read: Any) -> None:
         ({"CELERY_APP": None}, "CELERY_APP must be a string"),
         ({"RETENTION": {"done": None}}, "RETENTION must be a dict with some of the keys"),
         ({"RETENTION": {"failed": 30}}, "RETENTION must be timedelta or None for each state"),
+        ({"CRONTABS": "crontab"}, "CRONTABS must be a list of paths"),
+        ({"CRONTABS": [b"crontab"]}, "CRONTABS must be a list of paths"),
+        ({"CRONTAB_LOGS": 3}, "CRONTAB_LOGS must be a path"),
+        ({"CRONTAB_PLUGINS": [3]}, "CRONTAB_PLUGINS must be a list of names"),
+        ({"CRONTAB_PLUGINS": "no.such"}, "CRONTAB_PLUGINS must be the dotted path of a callable"),
         ({"DATABASE": "other"}, "DATABASE names 'other', which DATABASES does not define."),
     ],
 )
@@ -61,6 +67,14 @@ def test_what_cannot_work_is_told_with_the_setting_and_what_it_takes(raw: dict[A
         parse(raw, DATABASES)
     assert len(caught.value.problems) == 1
     assert caught.value.problems[0].startswith(problem)
+
+
+def test_the_queue_of_crontab_files_is_there_where_queues_are_listed() -> None:
+    assert list(parse({"QUEUES": ["high"], "CRONTABS": [Path("crontab")]}, DATABASES).queues) == ["high", "crontab"]
+    assert list(parse({"QUEUES": ["high"]}, DATABASES).queues) == ["high"]
+    assert list(parse({"CRONTABS": ["crontab"]}, DATABASES).queues) == []
+    named = parse({"QUEUES": {"low": "l"}, "CRONTABS": ["crontab"], "CRONTAB_QUEUE": "low"}, DATABASES)
+    assert named.queues == {"low": "l"}
 
 
 def test_all_problems_are_told_at_once() -> None:

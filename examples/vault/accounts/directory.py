@@ -26,7 +26,7 @@ def database(slug: str) -> dict[str, Any]:
     """As an entry of ``DATABASES``: beside the control database, with the organisation's name."""
     control = settings.DATABASES["default"]
     if control["ENGINE"].endswith("sqlite3"):
-        return {"ENGINE": control["ENGINE"], "NAME": str(Path(control["NAME"]).with_name(f"org-{slug}.sqlite3"))}
+        return {**control, "NAME": str(Path(control["NAME"]).with_name(f"org-{slug}.sqlite3"))}
     return {**control, "NAME": f"{control['NAME']}_{slug}"}
 
 

@@ -1,13 +1,15 @@
 """A document vault for several organisations, a database for each: SQLite files, or PostgreSQL with DATABASE_URL."""
 
-import json
 import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-HERE = Path(__file__).resolve().parent
-#: Where SQLite's files and the cache are.
-DATA = Path(os.environ.get("VAULT_DATA", HERE.parent / "data"))
+from config.plugins import active
+
+#: Commands of crontab files run here.
+BASE_DIR = Path(__file__).resolve().parent.parent
+#: Where SQLite's files, the cache and log files are.
+DATA = Path(os.environ.get("VAULT_DATA", BASE_DIR / "data"))
 
 SECRET_KEY = "only for an example"
 USE_TZ = True
@@ -25,14 +27,23 @@ if "DATABASE_URL" in os.environ:
         "CONN_HEALTH_CHECKS": True,
     }
 else:
-    _control = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(DATA / "control.sqlite3")}
+    _control = {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(DATA / "control.sqlite3"),
+        # Several processes write: see the notes on SQLite in docs/operations.md.
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+    }
 
 # The organisations' own databases are not here: accounts.directory names them.
 DATABASES = {"default": _control}
 DATABASE_ROUTERS = ["taskyard.tenancy.databases.TenantRouter"]
 
 #: What a plugin offers is there while its name is in this list, and only then.
-PLUGINS = [f"plugins.{name}" for name in json.loads((HERE / "plugins.json").read_text())["active"]]
+PLUGINS = [f"plugins.{name}" for name in active()]
 INSTALLED_APPS = ["taskyard", "accounts", "search", "documents", "orchestrators", *PLUGINS]
 
 CACHES = {
@@ -48,4 +59,7 @@ TASKYARD = {
     "TENANTS": "accounts.directory.tenants",
     "TENANT_APPS": ["documents"],
     "TENANT_CONNECTIONS": 5,
+    "CRONTABS": ["crontab", "plugins/{plugin}/crontab"],
+    "CRONTAB_PLUGINS": "config.plugins.active",
+    "CRONTAB_LOGS": DATA / "logs",
 }

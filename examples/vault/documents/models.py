@@ -23,6 +23,18 @@ class Document(models.Model):
         return self.title
 
 
+class Report(models.Model):
+    """What a member wants to be told again and again, and when; see ``documents.reports``."""
+
+    member = models.ForeignKey(Member, models.CASCADE)
+    word = models.CharField(max_length=200)
+    cron = models.CharField(max_length=100)
+    enabled = models.BooleanField(default=True)
+
+    def __str__(self) -> str:
+        return f"documents with {self.word}"
+
+
 class Entry(models.Model):
     """What was done; ``organisation`` says for whom the code believed to do it."""
 

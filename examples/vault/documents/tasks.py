@@ -3,7 +3,7 @@
 from django.db import transaction
 from search.models import Entry
 
-from documents.models import Document
+from documents.models import Document, Report
 from taskyard import task
 from taskyard.tenancy import enqueue_for_tenants, ready_tenants, tenant_context, tenant_key
 
@@ -43,3 +43,11 @@ def count_everywhere() -> dict[str, int]:
 def count_words(db_settings: dict[str, str]) -> int:
     """As older code names its organisation: within an argument that says more."""
     return sum(len(words.split()) for words in Document.objects.values_list("words", flat=True))
+
+
+@task(tenant_scope="tenant")
+def send_report(report: int) -> str:
+    """What a member ordered; the job is about that row (``subject``), and finds all it needs there."""
+    wanted = Report.objects.select_related("member").get(pk=report)
+    found = Document.objects.filter(words__contains=wanted.word).order_by("title").values_list("title", flat=True)
+    return f"to {wanted.member}: {wanted}: {', '.join(found) or 'none'}"

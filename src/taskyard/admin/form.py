@@ -251,6 +251,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
         plain = ("args", "kwargs", "queue", "priority", "overlap", "catch_up", "catch_up_window", "description")
         said = {name: data[name] for name in plain}
         said["recurrence"], said["bounds"] = self.recurrence, self.bounds
+        said["options"] = row.options
         said["catch_up_count"] = data["catch_up_count"] or row.catch_up_count
         said["pause_after_failures"] = data["pause_after_failures"]
         said["subject"] = (row.subject_type, row.subject_id)
@@ -258,6 +259,8 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
             names = tuple(filter(None, map(str.strip, data["tenant_names"].splitlines())))
             if data["audience"] == "these" and not names:
                 self._say("tenant_names", "Name at least one.")
+            if data["audience"] and data["tenant"]:
+                self._say("audience", "One that is a tenant's own runs for that tenant alone.")
             said["tenants"] = {"each": "each", "these": names}.get(data["audience"])
             said["spread"] = data["spread"]
         elif row.pk:
@@ -311,7 +314,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
             said = {name: value for name, value in self._said(data).items() if name != "recurrence"}
             written = Schedule.objects.define(
                 name=data["name"], tenant=data["tenant"], task=data["task"], recurrence=self.recurrence, by=by,
-                origin=row.origin if row.pk else ADMIN,
+                origin=row.origin if row.pk else ADMIN, database=control_alias(),
                 enabled=data["enabled"] if not row.pk or "enabled" in self.changed_data else None, **said,
             )  # fmt: skip
             if not row.pk and written.version != 1:

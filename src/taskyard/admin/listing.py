@@ -57,7 +57,7 @@ class ScheduleList(ChangeList):
         is_known = number.isdecimal() and int(number) < len(self.list_display)
         if is_known and self.list_display[int(number)] == "next_run":
             # No more than the index has: very many may be due at one instant, and would be sorted first.
-            return [f"{sign}next_at"]
+            return [f"{sign}keeper", f"{sign}next_at"]
         return [f"{sign}tenant", f"{sign}name"]
 
     def get_queryset(self, request: Any, exclude_parameters: Any = None) -> Any:

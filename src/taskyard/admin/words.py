@@ -16,7 +16,7 @@ from taskyard.admin.fields import json_text
 from taskyard.errors import TaskyardError
 from taskyard.schedules.models import Schedule
 from taskyard.schedules.recurrence import explain, recurrence_from_json
-from taskyard.schedules.sources.code import Change
+from taskyard.schedules.sources.reconcile import Change
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

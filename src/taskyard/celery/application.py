@@ -112,7 +112,9 @@ class Celery(celery.Celery):
         conf.task_always_eager = False
         conf.__dict__["table"] = functools.partial(_shown, conf.table)
         if not conf.task_queues:
-            conf.task_queues = declared_queues(get_settings().queues, conf.task_default_queue)
+            settings = get_settings()
+            own = {settings.crontab_queue: settings.crontab_queue} if settings.crontabs else {}
+            conf.task_queues = declared_queues(settings.queues or own, conf.task_default_queue)
         return conf
 
     def producer_or_acquire(self, producer: Any = None) -> Any:

@@ -1,7 +1,7 @@
 """The one way in: a call becomes a row in the caller's transaction, and the feeder is woken after it commits."""
 
-from taskyard.enqueue.databases import INTAKE, alias_of_call, put, what_became_of
-from taskyard.enqueue.fanout import DueTime, enqueue_for_tenants, enqueue_occurrence, ready_or
+from taskyard.enqueue.databases import INTAKE, alias_of_call, put, put_notice, what_became_of
+from taskyard.enqueue.fanout import DueTime, enqueue_for_tenants, enqueue_occurrence
 from taskyard.enqueue.many import CHUNK, EnqueueReport, Rejected, enqueue_many
 from taskyard.enqueue.one import aenqueue, enqueue
 from taskyard.enqueue.row import resolve_queue, run_time, seconds
@@ -22,7 +22,7 @@ __all__ = [
     "enqueue_occurrence",
     "existing_job",
     "put",
-    "ready_or",
+    "put_notice",
     "resolve_queue",
     "run_time",
     "seconds",

@@ -13,11 +13,12 @@ from django.utils import timezone
 
 from taskyard.enqueue.writing import existing_job, record, refuse_ids_of_others, set_off
 from taskyard.errors import ConfigurationError, TenantNotReady, UnknownTenant
+from taskyard.jobs.ids import new_id
 from taskyard.jobs.models import Job
 from taskyard.jobs.rows.newjob import NewJob, as_job
 from taskyard.jobs.rows.sql import Sql
 from taskyard.outbox.models import OutboxMessage
-from taskyard.outbox.payload import payload_text
+from taskyard.outbox.payload import Notice, notice_text, payload_text
 from taskyard.outbox.relay import BATCH, Intake, relay
 from taskyard.runtime.faults import fault_point
 from taskyard.settings import get_settings
@@ -91,6 +92,20 @@ def put(jobs: Sequence[NewJob], alias: str) -> bool:
     return is_relayed
 
 
+def put_notice(notice: Notice, alias: str) -> bool:
+    """Write something else than a job into an outbox, in the caller's transaction on that alias; whether it is done.
+
+    The same holds for it as for the messages of :func:`put`. Its data is JSON; the door of its kind takes it.
+    """
+    text = notice_text(notice)
+    OutboxMessage.objects.using(alias).create(id=new_id(), payload=text, created_at=timezone.now())
+    _noted.aliases.add(alias)
+    if is_within_transaction(alias):
+        _relay_after_commit(alias, on=alias)
+        return False
+    return relay_soon(alias)
+
+
 def what_became_of(new: NewJob, control: str) -> Job:
     """The job of a message that was relayed, or the unfinished one that holds its unique key.
 
@@ -153,5 +168,9 @@ def _record(jobs: Sequence[NewJob], control: str) -> set[uuid.UUID]:
     return record(jobs, control, told=_noted.told)
 
 
+def _take(notice: Notice) -> None:
+    door(notice.kind)(notice)
+
+
 #: How a relay hands jobs in.
-INTAKE = Intake(_record, set_off)
+INTAKE = Intake(_record, set_off, _take)

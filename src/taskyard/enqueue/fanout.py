@@ -20,7 +20,8 @@ from taskyard.errors import InvalidTask, NoTenant, TaskyardError
 from taskyard.jobs.ids import new_id_texts
 from taskyard.jobs.rows import newjob
 from taskyard.jobs.rows.copying import Copied
-from taskyard.tasks.task import Task
+from taskyard.jobs.rows.newjob import NewJob
+from taskyard.tasks.task import Task, TaskOptions
 from taskyard.tasks.unique import unique_lock
 from taskyard.tenancy.context import get_tenancy
 from taskyard.tenancy.directory import name_of
@@ -44,7 +45,7 @@ def enqueue_for_tenants(
     _refuse_hopeless_task(task)
     names = _names(tenants)
     make = kwargs if callable(kwargs) else lambda _: kwargs or {}
-    return _FanOut(task, timezone.now(), spread).write((name, make(name)) for name in names)
+    return _FanOut(task, timezone.now(), spread=spread).write((name, make(name)) for name in names)
 
 
 class DueTime(NamedTuple):
@@ -56,23 +57,20 @@ class DueTime(NamedTuple):
 
 
 def enqueue_occurrence(
-    task: Task[Any, Any], kwargs: Mapping[str, Any], *, tenants: Iterable[str], spread: dt.timedelta, now: dt.datetime,
-    due: DueTime,
+    pattern: Task[Any, Any] | NewJob, kwargs: Mapping[str, Any], *, tenants: Iterable[str], spread: dt.timedelta,
+    now: dt.datetime, due: DueTime,
 ) -> EnqueueReport:  # fmt: skip
     """The jobs of one due time for these tenants, in the caller's transaction.
 
-    A tenant gets none while an earlier one under the same key has not ended.
+    They are made of a declared task, or of the row that each of them begins as. A tenant gets none while an earlier one
+    under the same key has not ended.
     """
+    task, template = (_stand_in(pattern.task), pattern) if isinstance(pattern, NewJob) else (pattern, None)
     _refuse_hopeless_task(task)
-    batch = _FanOut(task, now, spread or None)
+    batch = _FanOut(task, now, spread=spread or None, template=template)
     batch.template.occurrence, batch.key = due
     batch.is_unique = batch.is_unique or due.key is not None
     return batch.write((name, kwargs) for name in tenants)
-
-
-def ready_or(tenants: str | Iterable[Any]) -> Iterable[str]:
-    """The names that ``tenants=`` means."""
-    return _names(tenants)
 
 
 class _FanOut(Batch[Call]):
@@ -80,9 +78,13 @@ class _FanOut(Batch[Call]):
 
     REFUSALS = (*Batch.REFUSALS, NoTenant)
 
-    def __init__(self, task: Task[Any, Any], now: dt.datetime, spread: dt.timedelta | None) -> None:
+    def __init__(
+        self, task: Task[Any, Any], now: dt.datetime, *, spread: dt.timedelta | None, template: NewJob | None = None
+    ) -> None:
         # Of all tenants together: in nobody's own database.
-        super().__init__(task, now, spread, alias=alias_of_call(task.call.database or control_alias()))
+        super().__init__(
+            task, now, spread, alias=alias_of_call(task.call.database or control_alias()), template=template
+        )
         #: The key of every call whose task has none.
         self.key: str | None = None
         self._phase = _hashed(task.name)
@@ -136,6 +138,14 @@ def place_in(window: dt.timedelta, tenant: str, *, number: int | None, phase: in
 def _hashed(text: str) -> int:
     # Of the project's own making, not Python's hash: that differs from process to process.
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+
+
+def _stand_in(name: str) -> Task[Any, Any]:
+    """For a task of Celery's: its message is made already, and what it takes nobody here knows."""
+
+    def anything(**_: Any) -> None: ...
+
+    return Task(anything, name, TaskOptions())
 
 
 def _refuse_hopeless_task(task: Any) -> None:

@@ -22,6 +22,7 @@ from taskyard.errors import InvalidName, NoTenant, PayloadError, TaskyardError, 
 from taskyard.jobs.ids import new_id_texts
 from taskyard.jobs.rows import copying, newjob
 from taskyard.jobs.rows.copying import Copied
+from taskyard.jobs.rows.newjob import NewJob
 from taskyard.jobs.rows.sql import Sql
 from taskyard.settings import get_settings
 from taskyard.tasks.doors import door
@@ -76,13 +77,16 @@ class Batch(Generic[C]):
     #: What is wrong with one call alone, and leaves the others as they are.
     REFUSALS: tuple[type[Exception], ...] = (PayloadError, InvalidName, TypeError, KeyError, TenantMismatch)
 
-    def __init__(self, task: Task[Any, Any], now: dt.datetime, spread: dt.timedelta | None, *, alias: str) -> None:
+    def __init__(
+        self, task: Task[Any, Any], now: dt.datetime, spread: dt.timedelta | None, *, alias: str,
+        template: NewJob | None = None,
+    ) -> None:  # fmt: skip
         # As it was given: a caller need not heed the types.
         length: object = spread
         if length is not None and not (isinstance(length, dt.timedelta) and length >= dt.timedelta(0)):
             raise TaskyardError(f"spread={length!r}: pass a timedelta that is not negative, or None.")
         self.task, self.spread, self.alias = task, spread, alias
-        self.template = template_of(task, now)
+        self.template = template_of(task, now) if template is None else template
         self.limit = get_settings().max_payload_bytes
         #: Whether rows may have keys.
         self.is_unique = bool(task.options.unique)

@@ -16,6 +16,9 @@ from taskyard.jobs.states import State
 if TYPE_CHECKING:
     from taskyard.jobs.queries import JobFilter
 
+#: What a clock may say in place of a time.
+NOW, BY_HAND = "now", "by hand"
+_YEAR = dt.timedelta(days=366)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -25,6 +28,28 @@ def length(text: str) -> dt.timedelta:
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a length of time; write 90s, 15m, 12h, 30d or 2w")
     return dt.timedelta(**{_UNITS[match[2]]: float(match[1])})
+
+
+def due(text: str) -> dt.datetime | str:
+    """When a clock says it is due: :data:`NOW`, an aware ISO time, or by the name of a CronJob's job; for argparse.
+
+    Kubernetes ends that name with the due time in minutes since 1970, unless somebody made the job by hand: that is
+    :data:`BY_HAND`.
+    """
+    if text == NOW:
+        return NOW
+    if text.startswith("job:"):
+        minutes = re.fullmatch(r"job:.*-(\d{8})", text)
+        moment = dt.datetime.fromtimestamp(int(minutes[1]) * 60, dt.UTC) if minutes else None
+        # Somebody's own number: a date read as minutes is decades away.
+        return moment if moment and abs(dt.datetime.now(dt.UTC) - moment) < _YEAR else BY_HAND
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write now, or 2026-01-31T08:00:00+00:00") from None
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text!r} must say its time zone; write {text}Z if that is UTC")
+    return moment
 
 
 def since(text: str) -> dt.datetime:

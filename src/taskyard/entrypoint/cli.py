@@ -21,6 +21,7 @@ exit codes: 0 done; 1 something is wrong, or nothing matched; 2 the command line
 def _commands() -> tuple[ModuleType, ...]:
     # In the order of `--help`. Imported late: `--help` and `demo` work without Django settings.
     from taskyard.entrypoint.commands import (
+        crontab,
         demo,
         doctor,
         jobs,
@@ -32,7 +33,7 @@ def _commands() -> tuple[ModuleType, ...]:
         tenants,
     )  # fmt: skip
 
-    return processes, status, doctor, jobs, schedules, queues, tenants, tasks, demo
+    return processes, status, doctor, jobs, schedules, crontab, queues, tenants, tasks, demo
 
 
 def build_parser(prog: str) -> argparse.ArgumentParser:

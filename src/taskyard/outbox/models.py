@@ -173,13 +173,13 @@ class TenantSetting(models.Model):
 
 
 class OutboxMessage(models.Model):
-    """A job that was enqueued in a transaction of another database than the one where jobs live.
+    """A job that was enqueued in a transaction of another database than the one where jobs live, or another notice.
 
     Stands in that database, from the caller's commit until a relay has made it a job. One that no relay can read stays
     and is logged.
     """
 
-    #: The job's.
+    #: The job's, where it is of one.
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     #: The whole new row of the job, see :mod:`taskyard.outbox.payload`.
     payload = models.TextField()

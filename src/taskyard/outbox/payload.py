@@ -17,11 +17,25 @@ _USUAL = {field.name: field.default for field in dataclasses.fields(NewJob)}
 
 
 class UnreadableMessage(TaskyardError):
-    """An outbox message that this version cannot make a job of."""
+    """An outbox message that this version can make nothing of."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"The message cannot be read: {reason}. It stays in its outbox.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Notice:
+    """Something else than a job that was said in another database's transaction."""
+
+    #: The door it is handed in at.
+    kind: str
+    data: dict[str, Any]
+
+
+def notice_text(notice: Notice) -> str:
+    """The text of a notice."""
+    return json.dumps({"notice": notice.kind, "data": notice.data}, separators=(",", ":"))
 
 
 def payload_text(job: NewJob) -> str:
@@ -31,10 +45,13 @@ def payload_text(job: NewJob) -> str:
     return json.dumps(columns, separators=(",", ":"))
 
 
-def read_payload(text: str) -> NewJob:
-    """The job of a text; raises :class:`UnreadableMessage`."""
+def read_payload(text: str) -> NewJob | Notice:
+    """The job of a text, or the notice; raises :class:`UnreadableMessage`."""
     try:
-        return NewJob(**{name: _typed(name, value) for name, value in json.loads(text).items()})
+        given = json.loads(text)
+        if "notice" in given:
+            return Notice(given["notice"], dict(given["data"]))
+        return NewJob(**{name: _typed(name, value) for name, value in given.items()})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnreadableMessage(f"{type(error).__name__}: {error}") from error
 

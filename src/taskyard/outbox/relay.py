@@ -1,11 +1,11 @@
 """Moves outbox messages from the databases they were written in to the one where jobs live.
 
-A message becomes a job once: the job and a :class:`~taskyard.outbox.models.RelayedMessage` with the message's id are
-written in one transaction, only then is the message deleted, and the marker stays for an hour longer. Whoever dies
-between any two of these steps leaves something that the next relay completes; that the job has run or was pruned
-meanwhile changes nothing. Limit: a relay that stands still for an hour between reading a message and writing its job,
-or a tenant's database restored from a backup, brings back messages whose markers are gone. Their jobs run again if
-they were pruned, too.
+A message becomes a job, or is otherwise taken, once: the job and a :class:`~taskyard.outbox.models.RelayedMessage` with
+the message's id are written in one transaction, only then is the message deleted, and the marker stays for an hour
+longer. Whoever dies between any two of these steps leaves something that the next relay completes; that the job has run
+or was pruned meanwhile changes nothing. Limit: a relay that stands still for an hour between reading a message and
+writing its job, or a tenant's database restored from a backup, brings back messages whose markers are gone. Their jobs
+run again if they were pruned, too.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, transaction
 
-from taskyard.errors import ConfigurationError, TenantNotReady, UnknownTenant
+from taskyard.errors import ConfigurationError, TaskyardError, TenantNotReady, UnknownTenant
 from taskyard.jobs.rows.newjob import NewJob
 from taskyard.outbox.models import OutboxMessage, RelayedMessage
 from taskyard.outbox.notes import Look, Notes
-from taskyard.outbox.payload import UnreadableMessage, read_payload
+from taskyard.outbox.payload import Notice, UnreadableMessage, read_payload
 from taskyard.runtime.faults import fault_point
 from taskyard.runtime.lease import Leases
 from taskyard.settings import get_settings
@@ -61,6 +61,8 @@ class Intake:
     write: Callable[[Sequence[NewJob], str], Iterable[uuid.UUID]]
     #: After it, when the messages are gone.
     set_off: Callable[[Sequence[uuid.UUID], str], None]
+    #: Within a transaction: what is no job.
+    take: Callable[[Notice], None]
 
 
 def relay(alias: str, intake: Intake, now: dt.datetime) -> int:
@@ -71,13 +73,17 @@ def relay(alias: str, intake: Intake, now: dt.datetime) -> int:
     outbox = OutboxMessage.objects.using(alias)
     waiting = outbox.exclude(id__in=list(_unreadable)) if _unreadable else outbox
     rows = list(waiting.order_by("created_at", "id").values_list("id", "payload")[:BATCH])
-    jobs = [job for row in rows if (job := _read(*row, alias=alias)) is not None]
-    if not jobs:
+    messages = [(row[0], read) for row in rows if (read := _read(*row, alias=alias)) is not None]
+    if not messages:
         return len(rows)
     control = get_settings().database
-    written = _write_surely(jobs, intake, control=control)
+    jobs = [message for _, message in messages if isinstance(message, NewJob)]
+    written = _write_surely(jobs, intake, control=control) if jobs else []
+    for message_id, message in messages:
+        if isinstance(message, Notice):
+            _take_surely(message_id, message, intake=intake)
     fault_point("relay.written")
-    gone = [job.id for job in jobs if job.id not in _unreadable]
+    gone = [message_id for message_id, _ in messages if message_id not in _unreadable]
     outbox.filter(id__in=gone)._raw_delete(alias)
     RelayedMessage.objects.using(control).filter(id__in=gone).update(left_at=now)
     if written:
@@ -85,19 +91,19 @@ def relay(alias: str, intake: Intake, now: dt.datetime) -> int:
     return len(rows)
 
 
-def _read(message_id: uuid.UUID, payload: str, *, alias: str) -> NewJob | None:
+def _read(message_id: uuid.UUID, payload: str, *, alias: str) -> NewJob | Notice | None:
     try:
-        job = read_payload(payload)
-        if job.id != message_id:
-            raise UnreadableMessage(f"it is of job {job.id}")
+        message = read_payload(payload)
+        if isinstance(message, NewJob) and message.id != message_id:
+            raise UnreadableMessage(f"it is of job {message.id}")
     except UnreadableMessage as error:
         _set_aside(message_id, error, alias=alias)
         return None
-    return job
+    return message
 
 
 def _set_aside(message_id: uuid.UUID, error: Exception, *, alias: str) -> None:
-    logger.error("outbox message %s in %r became no job: %s", message_id, alias, error)
+    logger.error("outbox message %s in %r was not taken: %s", message_id, alias, error)
     _unreadable.append(message_id)
 
 
@@ -125,6 +131,27 @@ def _write(jobs: Sequence[NewJob], intake: Intake, *, control: str) -> list[uuid
         # Not "unless it exists": where two relays write the same marker, one of them writes nothing.
         markers.bulk_create([RelayedMessage(id=job.id) for job in fresh])
         return list(intake.write(fresh, control))
+
+
+def _take_surely(message_id: uuid.UUID, notice: Notice, *, intake: Intake) -> None:
+    control = get_settings().database
+    try:
+        try:
+            _take(message_id, notice, intake=intake)
+        except IntegrityError:
+            # Another relay takes it now: then it is done.
+            _take(message_id, notice, intake=intake)
+    except (DataError, IntegrityError, TaskyardError, KeyError, TypeError, ValueError) as error:
+        _set_aside(message_id, error, alias=control)
+
+
+def _take(message_id: uuid.UUID, notice: Notice, *, intake: Intake) -> None:
+    control = get_settings().database
+    markers = RelayedMessage.objects.using(control)
+    with transaction.atomic(using=control, durable=True):
+        if not markers.filter(id=message_id).exists():
+            markers.bulk_create([RelayedMessage(id=message_id)])
+            intake.take(notice)
 
 
 def outboxes() -> Iterator[str]:

@@ -14,6 +14,10 @@ from taskyard.schedules.decisions import MOST_LAST, CatchUp, Overlap, Rules
 from taskyard.schedules.models import Schedule
 from taskyard.schedules.recurrence import Bounds, Due, Recurrence, bounds_from_json, offset_in, recurrence_from_json
 
+#: What may stand in ``options``: headers of the message, where it goes if no queue says so, when its job expires
+#: (seconds from when it is enqueued, or an ISO 8601 time), limits in seconds.
+OPTIONS = ("headers", "exchange", "routing_key", "expires", "time_limit", "soft_time_limit", "ignore_result")
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
@@ -28,6 +32,8 @@ class Definition:
     queue: str = ""
     #: -100 to 100; None: as the task says.
     priority: int | None = None
+    #: For tasks of Celery, what :data:`OPTIONS` names; a task with options is called as Celery calls it.
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     #: ``"each"``: a job for each tenant that is ready; names: for each of these; None: one job.
     tenants: str | tuple[str, ...] | None = None
     #: The jobs of several tenants begin within this time, each always at its own place.
@@ -68,7 +74,7 @@ class Definition:
         subject_type, subject_id = columns.pop("subject")
         return columns | {
             "recurrence": self.recurrence.to_json(), "bounds": self.bounds.to_json(),
-            "args": list(self.args), "kwargs": dict(self.kwargs),
+            "args": list(self.args), "kwargs": dict(self.kwargs), "options": dict(self.options),
             "tenants": list(self.tenants) if isinstance(self.tenants, tuple) else self.tenants,
             "spread": self.spread.total_seconds(), "overlap": self.overlap.value, "catch_up": self.catch_up.value,
             "catch_up_window": None if self.catch_up_window is None else self.catch_up_window.total_seconds(),
@@ -82,7 +88,7 @@ class Definition:
         try:
             return cls(
                 task=row.task, recurrence=recurrence_from_json(row.recurrence), args=row.args, kwargs=row.kwargs,
-                queue=row.queue, priority=row.priority,
+                queue=row.queue, priority=row.priority, options=row.options,
                 tenants=tuple(row.tenants) if isinstance(row.tenants, list) else row.tenants,
                 spread=dt.timedelta(seconds=row.spread), bounds=bounds_from_json(row.bounds),
                 overlap=Overlap(row.overlap), catch_up=CatchUp(row.catch_up),
@@ -93,6 +99,22 @@ class Definition:
             )  # fmt: skip
         except (ValueError, TypeError, KeyError) as error:
             raise InvalidSchedule(row.name, [str(error)]) from error
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Declaration:
+    """A schedule of the code: its definition, and what only targets ask for."""
+
+    name: str
+    definition: Definition
+    #: Names of the targets it is for; None: all of them.
+    targets: tuple[str, ...] | None = None
+    #: Where a clock that calls by HTTP finds it, for example ``/tasks/purge-expired``; empty: the target's default.
+    http_path: str = ""
+
+    def is_for(self, target: str) -> bool:
+        """Whether that target is to have it."""
+        return self.targets is None or target in self.targets
 
 
 def checked(name: str, said: Mapping[str, Any]) -> Definition:
@@ -137,7 +159,12 @@ def _problems(said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "recurrence", f"recurrence must be a Cron, an Every or an At; it is {said.get('recurrence')!r}."
     if not isinstance(said.get("bounds", Bounds()), Bounds):
         yield "bounds", f"bounds must be Bounds(...); it is {said['bounds']!r}."
-    for key, value in (("args", list(said.get("args", ()))), ("kwargs", said.get("kwargs", {}))):
+    options = said.get("options", {})
+    if not isinstance(options, Mapping) or not set(options) <= set(OPTIONS):
+        yield "options", f"options must be a dict with some of {', '.join(OPTIONS)}; it is {options!r}."
+    elif not isinstance(options.get("headers", {}), Mapping):
+        yield "options", f"options['headers'] must be a dict; it is {options['headers']!r}."
+    for key, value in (("args", list(said.get("args", ()))), ("kwargs", said.get("kwargs", {})), ("options", options)):
         try:
             json.dumps(value)
         except (TypeError, ValueError) as error:

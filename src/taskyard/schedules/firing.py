@@ -8,12 +8,14 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from django.db import Error, transaction
+
 from taskyard import enqueue
 from taskyard.enqueue import control_alias
 from taskyard.enqueue.row import new_job
 from taskyard.errors import TaskyardError
 from taskyard.jobs.models import Job
-from taskyard.jobs.rows.newjob import NewJob
+from taskyard.jobs.rows.newjob import NewJob, is_tenant_name
 from taskyard.jobs.states import State
 from taskyard.outbox.models import TenantSetting
 from taskyard.schedules.decisions import Decision, Overlap, Verdict
@@ -24,6 +26,8 @@ from taskyard.tasks import registry
 from taskyard.tasks.doors import door
 from taskyard.tasks.task import Task
 from taskyard.tasks.unique import unique_lock
+from taskyard.tenancy.context import get_tenancy
+from taskyard.tenancy.tenancy import Listed
 
 #: Most due times of one schedule that wait for the job before them.
 MOST_BUFFERED = 1_000
@@ -36,29 +40,30 @@ class Firing:
     occurrence: Occurrence
     definition: Definition
     job: NewJob | None = None
-    #: One job for each of several tenants.
-    fans_out: bool = False
+    #: One job for each of several tenants: what they are made of, a declared task or the row that each begins as.
+    pattern: Task[Any, Any] | NewJob | None = None
 
 
 def plan(row: Schedule, definition: Definition, *, verdict: Verdict, offset: dt.timedelta, now: dt.datetime) -> Firing:
     """The rows of a verdict, not written yet; raises for a job that cannot be made."""
     occurrence = Occurrence(
-        schedule=row, tenant="", due_at=verdict.due.at - offset, effective_at=verdict.due.at, mark=verdict.due.mark,
-        decided_at=now, decision=verdict.decision.value, reason=verdict.reason, version=row.version,
+        schedule=row, tenant=row.tenant, due_at=verdict.due.at - offset, effective_at=verdict.due.at,
+        mark=verdict.due.mark, decided_at=now, decision=verdict.decision.value, reason=verdict.reason,
+        version=row.version,
     )  # fmt: skip
     if verdict.decision != Decision.FIRED:
         return Firing(occurrence, definition)
     if definition.tenants is not None:
-        registry.get(definition.task)
-        return Firing(occurrence, definition, fans_out=True)
+        if definition.tenants == "each":
+            get_tenancy()
+        return Firing(occurrence, definition, pattern=_pattern(row, definition, now))
     job = _job(row, definition, now)
     occurrence.job = job.id
     return Firing(occurrence, definition, job)
 
 
 def _job(row: Schedule, definition: Definition, now: dt.datetime) -> NewJob:
-    task = _called(registry.get(definition.task), row)
-    job = new_job(task, tuple(definition.args), kwargs=definition.kwargs, now=now)
+    job = _called(row, definition, now)
     job.subject_type, job.subject_id = definition.subject
     if job.unique_lock is None and definition.overlap != Overlap.ALLOW:
         job.unique_key = _key(row)
@@ -66,8 +71,42 @@ def _job(row: Schedule, definition: Definition, now: dt.datetime) -> NewJob:
     return job
 
 
-def _called(task: Task[Any, Any], row: Schedule) -> Task[Any, Any]:
-    return task.using(queue_name=row.queue or None, priority=row.priority, tenant=row.tenant, created_by=_creator(row))
+def _called(row: Schedule, definition: Definition, now: dt.datetime) -> NewJob:
+    task = _declared(definition)
+    if task is None:
+        return _called_by_celery(row, definition, now)
+    task = task.using(queue_name=row.queue or None, priority=row.priority, tenant=row.tenant, created_by=_creator(row))
+    return new_job(task, tuple(definition.args), kwargs=definition.kwargs, now=now)
+
+
+def _pattern(row: Schedule, definition: Definition, now: dt.datetime) -> Task[Any, Any] | NewJob:
+    task = _declared(definition)
+    if task is not None:
+        return task.using(
+            queue_name=row.queue or None, priority=row.priority, created_by=_creator(row) or None
+        )  # fmt: skip
+    job = _called_by_celery(row, definition, now)
+    # Each of them is the root of what follows from it.
+    job.created_by, job.root = _creator(row), job.root if job.parent else None
+    return job
+
+
+def _declared(definition: Definition) -> Task[Any, Any] | None:
+    """The task as ``@task`` declared it; None for one of Celery's, and where the message is to have options."""
+    return None if definition.options else registry.find(definition.task)
+
+
+def _called_by_celery(row: Schedule, definition: Definition, now: dt.datetime) -> NewJob:
+    options = {**definition.options, "queue": definition.queue or None, "priority": definition.priority}
+    if isinstance(options.get("expires"), (int, float)):
+        options["expires"] = (now + dt.timedelta(seconds=options["expires"])).isoformat()
+    options = {name: value for name, value in options.items() if value is not None}
+    job: NewJob = door("celery_job")(
+        definition.task, tuple(definition.args), kwargs=dict(definition.kwargs), tenant=row.tenant, options=options
+    )
+    job.created_at = job.available_at = now
+    job.created_by = _creator(row)
+    return job
 
 
 def _creator(row: Schedule) -> str:
@@ -91,47 +130,97 @@ def write(firings: Sequence[Firing], now: dt.datetime) -> int:
         if each.job.id not in written:
             _stand_back(each, now)
     for each in firings:
-        if each.fans_out:
+        if each.pattern is not None:
             _fan_out(each, now)
     return len(firings)
 
 
 def _fan_out(each: Firing, now: dt.datetime) -> None:
-    """A job for each tenant; one that is paused has a decision of its own instead."""
+    """A job for each tenant; one that is paused or not ready has a decision of its own instead.
+
+    All of it is written or nothing: a listing of the project's own that breaks off makes the due time ``errored``.
+    """
+    occurrence = each.occurrence
+    try:
+        with transaction.atomic(using=control_alias()):
+            occurrence.jobs, occurrence.reason = _jobs_of_tenants(each, now)
+    except Error:
+        # The transaction is broken, or the database away: nothing can be written here.
+        raise
+    except Exception as error:
+        text = str(error) if isinstance(error, TaskyardError) else f"{type(error).__name__}: {error}"
+        occurrence.decision, occurrence.reason = Decision.ERRORED.value, text[:500]
+    occurrence.save(using=control_alias(), update_fields=["decision", "jobs", "reason"])
+
+
+def _jobs_of_tenants(each: Firing, now: dt.datetime) -> tuple[int, str]:
+    """How many jobs were written, and what is to be said about the others."""
     definition, occurrence = each.definition, each.occurrence
-    paused = dict(TenantSetting.objects.paused().values_list("pk", "reason"))
-    held: list[str] = []
-
-    def wanted() -> Iterator[str]:
-        for name in enqueue.ready_or("ready" if definition.tenants == "each" else definition.tenants or ()):
-            if name in paused:
-                held.append(name)
-            else:
-                yield name
-
-    row = occurrence.schedule
+    sieve = _Sieve(occurrence)
+    assert each.pattern is not None
     report = enqueue.enqueue_occurrence(
-        registry.get(definition.task).using(
-            queue_name=row.queue or None, priority=row.priority, created_by=_creator(row)
-        ),
-        definition.kwargs, tenants=wanted(), spread=definition.spread, now=now,
-        due=enqueue.DueTime(occurrence.pk, None if definition.overlap == Overlap.ALLOW else _key(row)),
+        each.pattern, definition.kwargs, tenants=sieve.let_through(_tenants(definition)), spread=definition.spread,
+        now=now,
+        due=enqueue.DueTime(occurrence.pk, None if definition.overlap == Overlap.ALLOW else _key(occurrence.schedule)),
     )  # fmt: skip
     said = [occurrence.reason] if occurrence.reason else []
     if report.duplicates:
         said.append(f"left out because an earlier job has not ended: {report.duplicates}")
     if report.rejected:
         said.append(f"refused: {len(report.rejected)}, the first because {report.rejected[0].reason}")
-    occurrence.jobs, occurrence.reason = report.created, "; ".join(said)[:500]
-    occurrence.save(using=control_alias(), update_fields=["jobs", "reason"])
-    Occurrence.objects.using(control_alias()).bulk_create([
-        Occurrence(
-            schedule=row, tenant=name, due_at=occurrence.due_at, effective_at=occurrence.effective_at, decided_at=now,
-            decision=Decision.SUPPRESSED.value, reason=f"tenant paused: {paused[name]}".rstrip(": "),
-            version=occurrence.version,
-        )
-        for name in held
-    ])  # fmt: skip
+    return report.created, "; ".join(said)[:500]
+
+
+def _tenants(definition: Definition) -> Iterable[Listed]:
+    """Those that are named: whoever is not ready among them has a job that waits. Else all that are known."""
+    if definition.tenants == "each":
+        return get_tenancy().listed()
+    return map(Listed, definition.tenants or ())
+
+
+class _Sieve:
+    """Lets the tenants through that are to have a job, and writes decisions about the others, some hundreds at a time.
+
+    So memory does not grow with the tenants. Nothing else is being written while tenants are asked for.
+    """
+
+    def __init__(self, occurrence: Occurrence) -> None:
+        self.occurrence = occurrence
+        own = Occurrence.objects.filter(schedule=occurrence.schedule_id, due_at=occurrence.due_at)
+        #: Who had a job of this due time alone, by a back-fill.
+        self._done = set(own.filter(decision=Decision.FIRED.value).exclude(tenant="").values_list("tenant", flat=True))
+        self._paused = dict(TenantSetting.objects.paused().values_list("pk", "reason"))
+        self._held: list[Occurrence] = []
+
+    def let_through(self, tenants: Iterable[Listed]) -> Iterator[str]:
+        for name, why_not in tenants:
+            reason = f"tenant not ready: {why_not}" if why_not else self._why_paused(name)
+            # A name that no row can have is passed on: it is refused, and counted, where jobs are made.
+            if reason and name and is_tenant_name(name):
+                self._hold(name, reason)
+            elif name not in self._done:
+                yield name
+        self._write()
+
+    def _why_paused(self, name: str) -> str:
+        return f"tenant paused: {self._paused[name]}".rstrip(": ") if name in self._paused else ""
+
+    def _hold(self, name: str, reason: str) -> None:
+        whole = self.occurrence
+        self._held.append(
+            Occurrence(
+                schedule=whole.schedule, tenant=name, due_at=whole.due_at, effective_at=whole.effective_at,
+                mark=whole.mark, decided_at=whole.decided_at, decision=Decision.SUPPRESSED.value, reason=reason[:500],
+                version=whole.version,
+            )
+        )  # fmt: skip
+        if len(self._held) >= enqueue.CHUNK:
+            self._write()
+
+    def _write(self) -> None:
+        # One that is listed twice is decided about once.
+        Occurrence.objects.using(control_alias()).bulk_create(self._held, ignore_conflicts=True)
+        self._held.clear()
 
 
 def _key(row: Schedule) -> str:

@@ -27,11 +27,13 @@ _PARTIAL = {
     "taskyard_schedule_paused": f"(paused_at) WHERE {_WHERE['paused']}",
     "taskyard_schedule_disabled": f"(id) WHERE {_WHERE['disabled']}",
     "taskyard_schedule_parked": f"(id) WHERE {_WHERE['parked']}",
+    "taskyard_schedule_still": "(id) WHERE next_at IS NULL",
     "taskyard_schedule_prefix": "(name)",
 }
 _FULL = {
     "taskyard_schedule_paused": "(paused_at)",
     "taskyard_schedule_disabled": "(enabled)",
+    "taskyard_schedule_still": "(next_at)",
     "taskyard_schedule_prefix": "(name)",
 }
 

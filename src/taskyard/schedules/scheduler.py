@@ -11,22 +11,23 @@ import datetime as dt
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import DataError, Error, IntegrityError, OperationalError, ProgrammingError, connections, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Subquery
 
 from taskyard.enqueue import control_alias
 from taskyard.errors import TaskyardError, UnknownTask
 from taskyard.jobs.models import Job
 from taskyard.jobs.states import State
-from taskyard.schedules import firing
+from taskyard.schedules import backfill, firing
 from taskyard.schedules.decisions import MOST_AT_ONCE, ON_TIME, Decision, Verdict, decide
 from taskyard.schedules.define import CHANGED
 from taskyard.schedules.definition import Definition
 from taskyard.schedules.firing import Firing
-from taskyard.schedules.models import Occurrence, Schedule
+from taskyard.schedules.models import Backfill, Occurrence, Schedule
 from taskyard.schedules.recurrence import Due
+from taskyard.schedules.sources.crontab.follow import Follower
 from taskyard.settings import get_settings
 
 logger = logging.getLogger(__name__)
@@ -55,18 +56,25 @@ class Scheduler:
     name = "scheduler"
     channels: Sequence[str] = (CHANGED,)
 
-    def __init__(self) -> None:
+    def __init__(self, keeper: str = "") -> None:
+        #: Whose schedules it decides about: nobody's, or those that are kept for it.
+        self.keeper = keeper
         self._now = dt.datetime.min.replace(tzinfo=dt.UTC)
         self._next_at: dt.datetime | None = None
+        self._crontabs = Follower()
 
     def run_once(self, now: dt.datetime) -> int:
         """Decide about one batch of what is due; how many due times were decided."""
-        self._now = now
-        self._next_at, has_buffered = _look()
-        done = release(now) if has_buffered else 0
-        if self._next_at is not None and self._next_at <= now:
-            done += decide_due(now)
-            self._next_at, _ = _look()
+        # Before anything fires: a plugin may have been switched off.
+        if not self.keeper:
+            self._crontabs.follow(now)
+        self._now, ahead = now, _look(self.keeper)
+        done = release(now) if ahead.has_buffered else 0
+        if _is_reached(ahead.due_at, now):
+            done += decide_due(now, self.keeper)
+        if _is_reached(ahead.fill_at, now):
+            done += fill(now)
+        self._next_at = (_look(self.keeper) if _is_reached(ahead.next_at, now) else ahead).next_at
         return done
 
     def pause(self, done: int, *, is_deaf: bool) -> dt.timedelta:
@@ -95,18 +103,18 @@ class _Plan:
     firings: list[Firing]
 
 
-def decide_due(now: dt.datetime) -> int:
+def decide_due(now: dt.datetime, keeper: str = "") -> int:
     """Decide about the most urgent schedules that nobody has in hand; how many due times were decided."""
     alias = control_alias()
     try:
         with _bounded(alias):
-            return _decide(_taken(_upcoming().filter(next_at__lte=now).order_by("next_at")[:BATCH]), now)
+            return _decide(_taken(_upcoming(keeper).filter(next_at__lte=now).order_by("next_at")[:BATCH]), now)
     except Error:
         if not connections[alias].is_usable():
             raise
         # What one of them asks or writes: found alone, so that it stops no other.
         logger.exception("A batch of schedules could not be written; they are decided about one by one.")
-    due = _upcoming().filter(next_at__lte=now).order_by("next_at")[:BATCH]
+    due = _upcoming(keeper).filter(next_at__lte=now).order_by("next_at")[:BATCH]
     return sum(_decide_alone(pk, now) for pk in list(due.values_list("pk", flat=True)))
 
 
@@ -126,7 +134,7 @@ def _decide_alone(pk: int, now: dt.datetime) -> int:
     alias = control_alias()
     try:
         with _bounded(alias):
-            return _decide(_taken(_upcoming().filter(pk=pk, next_at__lte=now)), now)
+            return _decide(_taken(Schedule.objects.filter(pk=pk, next_at__lte=now)), now)
     except _ITS_OWN as error:
         with transaction.atomic(using=alias):
             for row in _taken(Schedule.objects.filter(pk=pk)):
@@ -138,6 +146,14 @@ def _decide_alone(pk: int, now: dt.datetime) -> int:
         # A deadlock, or a column that is not there: SQLite and MySQL call both the same. It is tried again.
         logger.exception("Schedule %s could not be decided about.", pk)
         return 0
+
+
+def decide_row(row: Schedule, now: dt.datetime) -> int:
+    """Decide about a schedule whose row the caller has locked, in the caller's transaction; how many due times.
+
+    As many as one turn decides: the row says how far that came.
+    """
+    return _decide([row], now)
 
 
 def _decide(rows: list[Schedule], now: dt.datetime) -> int:
@@ -229,7 +245,8 @@ def _count(plan: _Plan) -> None:
     ran = [f.occurrence for f in plan.firings if f.occurrence.decision in (Decision.FIRED, Decision.BUFFERED)]
     if ran:
         row.runs, row.last_at = row.runs + len(ran), ran[-1].effective_at
-    due = None if definition.bounds.is_spent(row.runs) else definition.next_due(row.decided_until)
+    is_over = row.is_triggered or definition.bounds.is_spent(row.runs)
+    due = None if is_over else definition.next_due(row.decided_until)
     row.next_at = None if due is None else due.at + definition.offset(row.tenant, row.name)
 
 
@@ -238,8 +255,14 @@ def _park(row: Schedule, error: Exception, *, due_at: dt.datetime, now: dt.datet
     text = str(error) if isinstance(error, TaskyardError) else f"{type(error).__name__}: {error}"
     logger.error("Schedule %r is parked: %s", str(row), text)
     Schedule.objects.filter(pk=row.pk).update(next_at=None, error=text[:_LONGEST_ERROR], updated_at=now)
-    said = {"effective_at": due_at, "decided_at": now, "decision": Decision.ERRORED.value, "reason": text[:500]}
-    Occurrence.objects.get_or_create(schedule=row, due_at=due_at, tenant="", defaults={**said, "version": row.version})
+    said: dict[str, Any] = {
+        "effective_at": due_at,
+        "decided_at": now,
+        "decision": Decision.ERRORED.value,
+        "reason": text[:500],
+    }
+    said["version"] = row.version
+    Occurrence.objects.get_or_create(schedule=row, due_at=due_at, tenant=row.tenant, defaults=said)
 
 
 def _drop_decided(plans: list[_Plan]) -> None:
@@ -281,35 +304,65 @@ def run_now(row: Schedule, *, by: Any = "", now: dt.datetime | None = None) -> O
     """See :meth:`Schedule.run_now`."""
     from django.utils import timezone
 
-    from taskyard.schedules.define import _text
+    from taskyard.schedules.define import text_of
 
     now = now or timezone.now()
     with transaction.atomic(using=control_alias()):
         locked = Schedule.objects.select_for_update().get(pk=row.pk)
         verdict = Verdict(Due(at=now, nominal=now.replace(tzinfo=None), mark=""), Decision.FIRED, "asked for")
         fire = firing.plan(locked, Definition.of(locked), verdict=verdict, offset=dt.timedelta(0), now=now)
-        fire.occurrence.actor = _text(by)
+        fire.occurrence.actor = text_of(by)
         firing.write([fire], now)
         if fire.occurrence.decision == Decision.FIRED.value:
             Schedule.objects.filter(pk=row.pk).update(last_at=now)
     return fire.occurrence
 
 
-def _look() -> tuple[dt.datetime | None, bool]:
-    """When something is due next, and whether something waits for a job to end: one short question."""
+def fill(now: dt.datetime) -> int:
+    """Let back-fills go on that nobody has in hand; how many due times they have seen to."""
+    with _bounded(control_alias()):
+        rows = _taken(Backfill.objects.running().filter(next_at__lte=now).order_by("next_at")[:BATCH])
+        # As whoever decides about it does: so one due time is decided by one of the two.
+        schedules = {row.pk: row for row in _taken(Schedule.objects.filter(pk__in={row.schedule_id for row in rows}))}
+        return sum(backfill.step(row, schedules[row.schedule_id], now) for row in rows if row.schedule_id in schedules)
+
+
+class _Ahead(NamedTuple):
+    """What there is to do, and when."""
+
+    due_at: dt.datetime | None
+    #: Whether something waits for a job to end.
+    has_buffered: bool
+    #: When the next back-fill goes on.
+    fill_at: dt.datetime | None
+
+    @property
+    def next_at(self) -> dt.datetime | None:
+        """When there is anything to do."""
+        return min(filter(None, (self.due_at, self.fill_at)), default=None)
+
+
+def _look(keeper: str) -> _Ahead:
+    """One short question, where anything is due at all."""
+    buffered, fills = Occurrence.objects.buffered(), Backfill.objects.running().order_by("next_at").values("next_at")
     found = (
-        Schedule.objects.all()
-        .annotate(waiting=Exists(Occurrence.objects.buffered()))
-        .filter(next_at__isnull=False)
+        _upcoming(keeper)
+        .annotate(waiting=Exists(buffered), fill_at=Subquery(fills[:1]))
         .order_by("next_at")
-        .values_list("next_at", "waiting")
+        .values_list("next_at", "waiting", "fill_at")
         .first()
     )
-    return found if found is not None else (None, Occurrence.objects.buffered().exists())
+    if found is not None:
+        return _Ahead(*found)
+    return _Ahead(None, buffered.exists(), fills.values_list("next_at", flat=True).first())
 
 
-def _upcoming() -> Any:
-    return Schedule.objects.filter(next_at__isnull=False)
+def _is_reached(moment: dt.datetime | None, now: dt.datetime) -> bool:
+    return moment is not None and moment <= now
+
+
+def _upcoming(keeper: str) -> Any:
+    return Schedule.objects.filter(keeper=keeper, next_at__isnull=False)
 
 
 def _taken(query: Any) -> list[Any]:

@@ -15,8 +15,8 @@ from django.db.backends.signals import connection_created
 from taskyard.errors import ConfigurationError, NoTenant, TenantMismatch, UnknownTenant
 from taskyard.settings import get_settings
 from taskyard.tenancy.aliases import PREFIX, alias_of, aliases, is_tenants
-from taskyard.tenancy.directory import Directory, name_of, ready_names
-from taskyard.tenancy.tenancy import USUAL, Entry
+from taskyard.tenancy.directory import Directory, listed_by_project, name_of, ready_of
+from taskyard.tenancy.tenancy import USUAL, Entry, Listed
 
 _current: ContextVar[str] = ContextVar("taskyard_tenant_database", default="")
 
@@ -55,9 +55,13 @@ class Databases:
         """See :class:`~taskyard.tenancy.tenancy.Tenancy`."""
         _current.set(previous)
 
+    def listed(self) -> Iterator[Listed]:
+        """See :class:`~taskyard.tenancy.tenancy.Tenancy`."""
+        return listed_by_project()
+
     def ready(self) -> Iterator[str]:
         """See :class:`~taskyard.tenancy.tenancy.Tenancy`."""
-        return ready_names()
+        return ready_of(self.listed())
 
     def prepare(self, tenant: str, max_age: dt.timedelta | None = None) -> str:
         """Register the alias of a tenant, as the project says now; the alias."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from taskyard.errors import ConfigurationError, TaskyardError, UnknownTenant
+from taskyard.errors import ConfigurationError, TaskyardError, TenantNotReady, UnknownTenant
 from taskyard.settings import get_settings
+from taskyard.tenancy.tenancy import Listed
 
 #: Tenants remembered by a process; the one that was asked about longest ago is forgotten first.
 _MOST_REMEMBERED = 10_000
+#: Why a tenant is not ready, where the project does not say.
+NO_REASON = "the project says so"
 
 
 class Directory:
@@ -59,13 +62,24 @@ def _ask_the_project(name: str) -> Any:
     return name if tenants is None else tenants(name)
 
 
-def ready_names() -> Iterator[str]:
-    """The tenants the project lists; raises :class:`ConfigurationError` if it lists none."""
+def listed_by_project() -> Iterator[Listed]:
+    """The tenants as ``TENANTS`` lists them; raises :class:`ConfigurationError` without it.
+
+    A :class:`~taskyard.errors.TenantNotReady` among them is a tenant that cannot be worked for, and why.
+    """
     tenants = get_settings().tenants
     if tenants is None:
         raise ConfigurationError(["TENANTS is not set: nobody can tell which tenants there are."])
     for tenant in tenants():
-        yield name_of(tenant)
+        if isinstance(tenant, TenantNotReady):
+            yield Listed(name_of(tenant.tenant), tenant.reason or NO_REASON)
+        else:
+            yield Listed(name_of(tenant))
+
+
+def ready_of(listed: Iterable[Listed]) -> Iterator[str]:
+    """The names of those that are ready."""
+    return (name for name, why_not in listed if not why_not)
 
 
 def name_of(tenant: Any) -> str:

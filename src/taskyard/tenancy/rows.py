@@ -10,8 +10,8 @@ from asgiref.sync import sync_to_async
 from django.db import models
 
 from taskyard.errors import NoTenant, TenantMismatch
-from taskyard.tenancy.directory import Directory, ready_names
-from taskyard.tenancy.tenancy import USUAL, Entry
+from taskyard.tenancy.directory import Directory, listed_by_project, ready_of
+from taskyard.tenancy.tenancy import USUAL, Entry, Listed
 
 _current: ContextVar[str] = ContextVar("taskyard_tenant", default="")
 
@@ -42,9 +42,13 @@ class Rows:
         """See :class:`~taskyard.tenancy.tenancy.Tenancy`."""
         _current.set(previous)
 
+    def listed(self) -> Iterator[Listed]:
+        """See :class:`~taskyard.tenancy.tenancy.Tenancy`."""
+        return listed_by_project()
+
     def ready(self) -> Iterator[str]:
         """See :class:`~taskyard.tenancy.tenancy.Tenancy`."""
-        return ready_names()
+        return ready_of(self.listed())
 
 
 class TenantManager(models.Manager):  # type: ignore[type-arg]

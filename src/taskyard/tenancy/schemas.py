@@ -12,7 +12,7 @@ from django.db.models.signals import post_delete, post_save
 
 from taskyard.errors import ConfigurationError, TenantNotReady
 from taskyard.settings import get_settings
-from taskyard.tenancy.directory import Directory, name_of
+from taskyard.tenancy.directory import Directory, listed_by_project, ready_of
 from taskyard.tenancy.schema_switch import (
     Left,
     Place,
@@ -23,7 +23,7 @@ from taskyard.tenancy.schema_switch import (
     leave,
     note_floors,
 )  # fmt: skip
-from taskyard.tenancy.tenancy import USUAL, Entry
+from taskyard.tenancy.tenancy import USUAL, Entry, Listed
 
 try:
     from django_tenants.postgresql_backend.base import FakeTenant
@@ -77,28 +77,28 @@ class Schemas:
         """See :class:`~taskyard.tenancy.tenancy.Tenancy`."""
         leave(previous)
 
-    def ready(self) -> Iterator[str]:
-        """See :class:`~taskyard.tenancy.tenancy.Tenancy`: those of ``TENANTS``, else all that have their schema."""
+    def listed(self) -> Iterator[Listed]:
+        """See :class:`~taskyard.tenancy.tenancy.Tenancy`: as ``TENANTS`` says, else ready are those with a schema."""
         left = enter(self._stay("", USUAL))
         try:
             # All at once: whoever takes them one by one enters them in between.
-            names = list(self._listed())
+            tenants = list(self._by_schema() if get_settings().tenants is None else listed_by_project())
         finally:
             leave(left)
-        yield from names
+        yield from tenants
 
-    def _listed(self) -> Iterator[str]:
-        tenants = get_settings().tenants
-        if tenants is not None:
-            yield from map(name_of, tenants())
-            return
-        with connections[get_tenant_database_alias()].cursor() as cursor:
+    def ready(self) -> Iterator[str]:
+        """See :class:`~taskyard.tenancy.tenancy.Tenancy`."""
+        return ready_of(self.listed())
+
+    def _by_schema(self) -> Iterator[Listed]:
+        alias = get_tenant_database_alias()
+        with connections[alias].cursor() as cursor:
             cursor.execute("SELECT nspname FROM pg_catalog.pg_namespace")
-            schemas = {row[0] for row in cursor.fetchall()} - {self.public}
-        rows = get_tenant_model()._base_manager.using(get_tenant_database_alias())
+            schemas = {row[0] for row in cursor.fetchall()}
+        rows = get_tenant_model()._base_manager.using(alias).exclude(schema_name=self.public)
         for name in rows.order_by("pk").values_list("schema_name", flat=True).iterator():
-            if name in schemas:
-                yield name
+            yield Listed(name, "" if name in schemas else _no_schema(alias))
 
     def _prepared(self, tenant: str, entry: Entry) -> Stay:
         stay = self._stay(tenant, entry)
@@ -147,7 +147,7 @@ class Schemas:
         finally:
             leave(left)
         if not is_there:
-            raise TenantNotReady(name, f"there is no schema of that name in the database {alias!r}")
+            raise TenantNotReady(name, _no_schema(alias))
         if has_our_table:
             raise TenantNotReady(name, "its schema has Taskyard's tables, which belong to public alone; drop them")
         return True
@@ -164,3 +164,7 @@ class Schemas:
     def _forget_name(self, name: str) -> None:
         for directory in (self.directory, *self._schemas.values()):
             directory.forget(name)
+
+
+def _no_schema(alias: str) -> str:
+    return f"there is no schema of that name in the database {alias!r}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,6 +20,14 @@ class Entry:
 
 #: As the settings say.
 USUAL = Entry()
+
+
+class Listed(NamedTuple):
+    """A tenant as a listing of all of them has it."""
+
+    name: str
+    #: Why it cannot be worked for; empty: it is ready.
+    why_not: str = ""
 
 
 class Tenancy(Protocol):
@@ -43,6 +51,10 @@ class Tenancy(Protocol):
 
     def restore(self, previous: Any) -> None:
         """Make exactly that current again which was before. Never raises."""
+        ...
+
+    def listed(self) -> Iterator[Listed]:
+        """All tenants that can be worked for, and those that cannot as far as they are known, with the reason."""
         ...
 
     def ready(self) -> Iterator[str]:

@@ -11,7 +11,8 @@ def tenants(name: str | None = None) -> Any:
     from tests.tenancy.clients.models import Client
 
     if name is None:
-        return Client.objects.filter(is_ready=True).values_list("name", flat=True).iterator()
+        clients = Client.objects.values_list("name", "is_ready").iterator()
+        return (name if is_ready else TenantNotReady(name, "it is being made") for name, is_ready in clients)
     client = Client.objects.filter(name=name).first()
     if client is not None and not client.is_ready:
         raise TenantNotReady(name)

@@ -21,6 +21,7 @@ from taskyard.celery.worker.quarantine import (
     shown,
 )
 from taskyard.celery.worker.settler import Foreign, PutBack, settler
+from taskyard.celery.worker.sockets import read_ahead
 from taskyard.celery.worker.step import JobStep
 from taskyard.celery.worker.watchdog import broker_connections, cut
 from taskyard.errors import ConfigurationError
@@ -47,8 +48,9 @@ class Consumer(celery_consumer.Consumer):
         limit_inflating()
 
     def connection_for_read(self, *args: Any, **kwargs: Any) -> Any:
-        """Celery's connection, which survives what it cannot read."""
+        """Celery's connection, which survives what it cannot read and takes at once what is there."""
         connection = super().connection_for_read(*args, **kwargs)
+        read_ahead(connection)
         guard(connection.transport, errors_of_connection(*self.connection_errors, *self.channel_errors))
         return connection
 

@@ -19,6 +19,7 @@ from kombu.utils.json import dumps, loads
 
 from taskyard.celery.messages import MARK
 from taskyard.celery.worker.quarantine import KEPT_BYTES, record
+from taskyard.celery.worker.sockets import timed_by_kernel
 
 
 def carry(transport: Any) -> None:
@@ -100,15 +101,27 @@ class _Taking:
     connection: Any
     connection_errors: Any
     conn_or_acquire: Any
+    pool: Any
     qos: Any
     sep: str
+    _shared: Any = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        # kombu makes one for each acknowledgement, with a copy of the table of all replies. It holds nothing of its
+        # own: connections are the pool's, and that is another one after a reconnect.
+        if asynchronous:
+            return super()._create_client(asynchronous)  # type: ignore[misc]
+        if self._shared is None or self._shared.connection_pool is not self.pool:
+            self._shared = super()._create_client()  # type: ignore[misc]
+        return self._shared
 
     def _connparams(self, *args: Any, **options: Any) -> Any:
         if getattr(self.connection, "client", None) is None:
             # A late acknowledgement, or the second half of a close. kombu's own code fails with an AttributeError,
             # which no caller takes for a lost connection: the worker would end.
             raise ConnectionResetError("the connection of this channel is closed")
-        return super()._connparams(*args, **options)  # type: ignore[misc]
+        params = super()._connparams(*args, **options)  # type: ignore[misc]
+        return {**params, "connection_class": timed_by_kernel(params["connection_class"])}
 
     def _brpop_read(self, **options: Any) -> bool:
         try:

@@ -58,7 +58,7 @@ def diagnose(*, outboxes_for: float = 0) -> Iterator[Any]:
         "sqlite": database.sqlite, "vacuum": database.vacuum, "clock": database.clock,
         "time zones": database.time_zones, "celery app": broker.app, "broker": broker.round_trip,
         "workers": work.workers, "queues": work.queues, "tenants": tenants.not_ready, "outboxes": outboxes.known,
-        "schedules": schedules.schedules,
+        "schedules": schedules.schedules, "crontab": schedules.crontabs,
         "time limits": work.long_runners,
     }  # fmt: skip
     if outboxes_for:

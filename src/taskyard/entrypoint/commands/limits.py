@@ -64,8 +64,7 @@ def set_limit(options: argparse.Namespace, screen: Screen, *, what: str) -> int:
     given = {name: value for name, value in vars(options).items() if name in ("weight", "max_running", "rate")}
     if not given:
         raise UsageError(f"say what is limited: --max-running or --rate{', or --weight' if what == 'tenant' else ''}")
-    if what == "queue":
-        check_names([options.name])
+    _check(what, [options.name])
     try:
         row = _settings(what).limit(options.name, per=options.per, **given)
     except InvalidLimit as error:
@@ -85,8 +84,7 @@ def limits_of(row: Any) -> str:
 
 def pause_all(options: argparse.Namespace, screen: Screen, *, what: str) -> int:
     """Hold them back; 1 if all of them were paused already."""
-    if what == "queue":
-        check_names(options.names)
+    _check(what, options.names)
     now = dt.datetime.now(dt.UTC)
     if not _settings(what).pause(options.names, now, by=user(), reason=options.reason):
         screen.note("Nothing to do: already paused.")
@@ -159,6 +157,32 @@ def check_names(names: Sequence[str]) -> None:
     for name in names:
         if settings.queues and name not in known:
             raise UsageError(str(UnknownQueue(name, known)))
+
+
+def _check(what: str, names: Sequence[str]) -> None:
+    if what == "queue":
+        check_names(names)
+    else:
+        check_tenants(names)
+
+
+def check_tenants(names: Sequence[str]) -> None:
+    """Raises :class:`UsageError` for a tenant that is unknown and has no job that waits or runs."""
+    from taskyard.errors import TaskyardError, UnknownTenant
+    from taskyard.jobs.models import Job
+    from taskyard.tenancy import tenant_context
+    from taskyard.tenancy.context import find_tenancy
+
+    for name in names if find_tenancy() is not None else ():
+        try:
+            with tenant_context(name):
+                continue
+        except UnknownTenant as error:
+            if not Job.objects.for_tenant(name).active().exists():
+                raise UsageError(str(error)) from None
+        except TaskyardError:
+            # Known, and not to be entered now.
+            continue
 
 
 def _settings(what: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 from typing import Any
 
 from taskyard.entrypoint.arguments import add_json, count
@@ -14,6 +15,8 @@ from taskyard.entrypoint.screen import Screen
 
 #: Tenants that a summary names of those that were not begun.
 _NAMED = 50
+#: Set for the commands of crontab files that run for each tenant.
+_OF_JOB = "TASKYARD_TENANT"
 
 
 def add_to(subparsers: Any) -> None:
@@ -37,7 +40,8 @@ def _add_run(verbs: Any) -> None:
     run.add_argument("--tenants", default="", metavar="A,B", help="these tenants alone (default: all that are ready)")
     run.add_argument("--fail-fast", action="store_true", help="begin no more once one has failed")
     run.add_argument("--here", action="store_true",
-                     help="one tenant, in this process: for commands that ask questions, such as shell")  # fmt: skip
+                     help="one tenant, in this process: for commands that ask questions, such as shell; without"
+                          f" --tenants that of {_OF_JOB}")  # fmt: skip
     add_json(run)
     run.set_defaults(run=run_for_tenants)
 
@@ -121,10 +125,11 @@ def _run_here(options: argparse.Namespace) -> int:
 
     from taskyard.tenancy import tenant_context
 
-    if not options.tenants:
-        raise UsageError("--here runs for one tenant: name it with --tenants.")
+    tenant = options.tenants or os.environ.get(_OF_JOB)
+    if not tenant:
+        raise UsageError(f"--here runs for one tenant: name it with --tenants, or in {_OF_JOB}.")
     # Not taken apart: the name of one tenant may hold a comma.
-    with tenant_context(options.tenants):
+    with tenant_context(tenant):
         # From here on errors are the command's own, and shown as it would show them.
         options.traceback = True
         execute_from_command_line([sys.argv[0], *options.words])

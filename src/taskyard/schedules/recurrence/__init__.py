@@ -5,6 +5,7 @@ from taskyard.schedules.recurrence.calendars import Calendar, calendar_from_json
 from taskyard.schedules.recurrence.cron import Cron
 from taskyard.schedules.recurrence.due import MOST, Due, Recurrence
 from taskyard.schedules.recurrence.every import At, Every
+from taskyard.schedules.recurrence.gap import shortest_gap
 from taskyard.schedules.recurrence.stored import recurrence_from_json
 from taskyard.schedules.recurrence.words import explain
 
@@ -22,4 +23,5 @@ __all__ = [
     "explain",
     "offset_in",
     "recurrence_from_json",
+    "shortest_gap",
 ]

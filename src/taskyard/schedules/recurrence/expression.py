@@ -6,7 +6,7 @@ import datetime as dt
 import difflib
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cronsim import CronSim, CronSimError
 
@@ -21,6 +21,8 @@ ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
+LAST: int = CronSim.LAST
+LAST_WEEKDAY: int = CronSim.LAST_WEEKDAY
 #: Longer than any that means something; int() of a very long number is an error of another kind.
 _LONGEST = 500
 #: Where to look for a first due time, and to read an expression that is not iterated; any year would do.
@@ -74,6 +76,18 @@ def walls(expression: str, after: dt.datetime) -> Iterator[dt.datetime]:
     times = CronSim(expression, after)
     while (wall := next(times, None)) is not None and wall.year < dt.MAXYEAR:
         yield wall
+
+
+def values(index: int, text: str) -> set[int | tuple[int, int]]:
+    """What one field (0: minute, 4: day of week) stands for, as cronsim says it: numbers, with 7 for a Sunday too.
+
+    ``L`` and ``LW`` are :data:`LAST` and :data:`LAST_WEEKDAY`, ``5L`` is ``(5, LAST)``, and ``1#2`` is ``(1, 2)``.
+    """
+    fields = ["*"] * len(_FIELDS)
+    fields[index] = text
+    read = CronSim(" ".join(fields), _SOME_DAY)
+    found: tuple[set[Any], ...] = (read.minutes, read.hours, read.days, read.months, read.weekdays)
+    return found[index]
 
 
 def is_interval(expression: str) -> bool:

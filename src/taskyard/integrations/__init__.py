@@ -1,0 +1,1 @@
+"""Foreign interfaces, one package or file for each."""

@@ -1,0 +1,1 @@
+"""Crontab files: five fields and a command, run as jobs."""
