@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import servers, workers
+from tests import browsers, servers, workers
 
 
 @pytest.fixture
@@ -59,5 +59,5 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for kind, reason in servers.missing().items():
+    for kind, reason in {**servers.missing(), **browsers.missing()}.items():
         terminalreporter.write_line(f"SERVER MISSING: {kind}: {reason}", red=True, bold=True)

@@ -181,8 +181,10 @@ class InvalidLimit(TaskyardError):
 class InvalidSchedule(TaskyardError):
     """A definition that cannot work; all problems are reported at once."""
 
-    def __init__(self, name: str, problems: Sequence[str]) -> None:
+    def __init__(self, name: str, problems: Sequence[str], *, fields: Sequence[str] = ()) -> None:
         self.name, self.problems = name, tuple(problems)
+        #: What each of the problems is about, where that is known: a word of ``define``.
+        self.fields = tuple(fields) or ("",) * len(self.problems)
         super().__init__(f"Schedule {name!r} cannot be used:\n" + "\n".join(f"  - {p}" for p in problems))
 
 

@@ -94,6 +94,8 @@ class Settings:
     retention: Mapping[str, dt.timedelta | None] = dataclasses.field(default_factory=lambda: DEFAULT_RETENTION)
     #: How long decisions of schedules are kept.
     occurrence_retention: dt.timedelta = dt.timedelta(days=90)
+    #: Who has created the jobs of schedules, as a user's key; empty: whoever created the schedule.
+    schedule_user: str = ""
     #: Options of the targets that ``schedules sync --backend`` knows, by the target's name; see docs/targets.md.
     schedule_targets: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     #: Marks what this project put into a target, so that others' is left alone; of its own for each project and each

@@ -103,3 +103,23 @@ def test_no_extra_names_a_package_that_holds_django_back(extra: str) -> None:
     assert "django-celery-beat" not in named
     assert "django-prometheus" not in named
     assert not re.search(r"\bdjango *[=<~]", named)
+
+
+WITHOUT_ADMIN = """
+import sys
+import django
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "taskyard"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+)
+django.setup()
+import taskyard.schedules
+taskyard.schedules.Schedule
+print([name for name in sys.modules if name.startswith(("taskyard.admin", "django.contrib.admin"))])
+"""
+
+
+def test_a_project_without_the_admin_loads_nothing_of_it() -> None:
+    done = run(sys.executable, "-c", WITHOUT_ADMIN)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr

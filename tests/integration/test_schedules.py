@@ -147,6 +147,16 @@ def test_one_whose_own_code_breaks_the_transaction_is_parked_and_the_others_fire
     assert [counted(row) for row in others] == [{"fired": 1}] * 3
 
 
+def test_its_jobs_are_created_by_whoever_made_it_or_by_the_user_for_schedules() -> None:
+    define(by="ada", overlap="allow")
+    define(name="fans out", by="ada", tenants=["acme"], overlap="allow")
+    decide_due(NOW + MINUTE)
+    assert {job.created_by for job in Job.objects.all()} == {"ada"}
+    with override_settings(TASKYARD={"SCHEDULE_USER": "7"}):
+        decide_due(NOW + 2 * MINUTE)
+    assert Counter(job.created_by for job in Job.objects.all()) == {"ada": 2, "7": 2}
+
+
 def test_a_due_time_becomes_one_job_with_its_occurrence() -> None:
     row = define(kwargs={"n": 7}, queue="slow", priority=3, tenant="acme")
     assert decide_due(NOW + 59 * SECOND) == 0

@@ -4,6 +4,8 @@ import django.db.models.deletion
 import taskyard.runtime.fields
 from django.db import migrations, models
 
+from taskyard.schedules.indexes import create, drop
+
 
 class Migration(migrations.Migration):
 
@@ -120,4 +122,6 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('schedule', 'version'), name='taskyard_scheduleversion_number')],
             },
         ),
+        # MariaDB and MySQL cannot roll DDL back, and refuse it inside a transaction.
+        migrations.RunPython(create, drop, atomic=False),
     ]

@@ -33,7 +33,8 @@ __all__ = [
     "write",
 ]
 
-_MOST_LOOKED_AT = 100_000
+#: How far a preview looks for a day that no calendar excludes; both, for often and for seldom.
+_MOST_LOOKED_AT, _FURTHEST = 100_000, dt.timedelta(days=30 * 365)
 
 
 def define(
@@ -48,7 +49,9 @@ def define(
     said["subject"] = _key_of(name, said.pop("subject", None))
     wanted = checked(name, {**said, "task": task if isinstance(task, str) else task.name, "recurrence": recurrence})
     if owner and wanted.tenants is not None:
-        raise InvalidSchedule(name, [f"it is of tenant {owner!r} and runs for that alone: leave tenants out."])
+        raise InvalidSchedule(
+            name, [f"it is of tenant {owner!r} and runs for that alone: leave tenants out."], fields=["tenants"]
+        )
     columns = wanted.as_columns()
     change = Change(
         verb="define", tenant=owner, name=name, at=now, by=text_of(by),
@@ -67,9 +70,12 @@ def owner_of(tenant: Any) -> str:
     return tenant_of_caller() if tenant is None else name_of(tenant)
 
 
-def _key_of(name: str, subject: models.Model | None) -> tuple[str, str]:
+def _key_of(name: str, subject: models.Model | tuple[str, str] | None) -> tuple[str, str]:
     if subject is None:
         return "", ""
+    if isinstance(subject, tuple):
+        # As a row has it.
+        return subject
     if subject.pk is None:
         raise InvalidSchedule(name, [f"subject={subject!r} is not saved yet: save it first, its key is kept."])
     return subject._meta.label_lower, str(subject.pk)
@@ -83,8 +89,10 @@ def preview(row: Schedule, count: int = 10, *, after: dt.datetime | None = None)
     most = definition.bounds.max_runs
     wanted = count if most is None else min(count, max(0, most - row.runs))
     dues = definition.bounds.iter_from(definition.recurrence, since)
-    # Where nearly every day is excluded there may be no end to the looking.
-    dues = itertools.islice(dues, _MOST_LOOKED_AT)
+    if definition.bounds.calendars:
+        # Where nearly every day is excluded there may be no end to the looking.
+        dues = itertools.islice(dues, _MOST_LOOKED_AT)
+        dues = itertools.takewhile(lambda due: due.at - since < _FURTHEST, dues)
     running = (due._replace(at=due.at + offset) for due in dues if not definition.bounds.excluded(due))
     return list(itertools.islice(running, min(wanted, MOST)))
 
@@ -133,7 +141,8 @@ def _do(verb: str, row: Schedule, now: dt.datetime, **more: Any) -> None:
 def refuse_odd_names(name: str, tenant: str) -> None:
     """Names that are no names; raises :class:`~taskyard.errors.InvalidSchedule`."""
     if not name or len(name) > 200 or not name.isprintable() or name.startswith("-"):
-        raise InvalidSchedule(name, ["its name must be 1 to 200 printable characters, the first of them no dash."])
+        problem = "its name must be 1 to 200 printable characters, the first of them no dash."
+        raise InvalidSchedule(name, [problem], fields=["name"])
     if not is_tenant_name(tenant):
         raise InvalidName("tenant", tenant, 63)
 

@@ -121,50 +121,51 @@ def checked(name: str, said: Mapping[str, Any]) -> Definition:
     """A definition of what was said; raises :class:`~taskyard.errors.InvalidSchedule` naming everything wrong."""
     known = {field.name for field in dataclasses.fields(Definition)}
     values, problems = dict(said), []
-    problems += [f"{key!r} is not something a schedule has." for key in sorted(values.keys() - known)]
+    problems += [(key, f"{key!r} is not something a schedule has.") for key in sorted(values.keys() - known)]
     for key, kind, default in (("overlap", Overlap, "skip"), ("catch_up", CatchUp, "one")):
         try:
             values[key] = kind(values.get(key, default))
         except ValueError:
             choices = ", ".join(member.value for member in kind)
-            problems.append(f"{key} must be one of {choices}; it is {values[key]!r}.")
+            problems.append((key, f"{key} must be one of {choices}; it is {values[key]!r}."))
     tenants = values.get("tenants")
     if tenants is not None and not isinstance(tenants, str):
         values["tenants"] = tuple(tenants)
     problems += _problems(values)
     if problems:
-        raise InvalidSchedule(name, problems)
+        raise InvalidSchedule(name, [text for _, text in problems], fields=[field for field, _ in problems])
     return Definition(**values)
 
 
-def _problems(said: Mapping[str, Any]) -> Iterator[str]:
+def _problems(said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is wrong, each with the word it is about."""
     if isinstance(said.get("tenants"), str) and said["tenants"] != "each":
-        yield f"tenants must be 'each', a list of names, or None; it is {said['tenants']!r}."
+        yield "tenants", f"tenants must be 'each', a list of names, or None; it is {said['tenants']!r}."
     if said.get("tenants") is not None and said.get("args"):
-        yield "a schedule for several tenants takes kwargs, not args."
+        yield "args", "a schedule for several tenants takes kwargs, not args."
     if said.get("tenants") is not None and said["overlap"] not in ("allow", "skip"):
-        yield f"a schedule for several tenants has overlap allow or skip, not {said['overlap']}."
+        yield "overlap", f"a schedule for several tenants has overlap allow or skip, not {said['overlap']}."
     for key in ("spread", "catch_up_window"):
         value = said.get(key)
         if value is not None and not (isinstance(value, dt.timedelta) and value >= dt.timedelta(0)):
-            yield f"{key} must be a timedelta that is not negative; it is {value!r}."
+            yield key, f"{key} must be a timedelta that is not negative; it is {value!r}."
     for key, least, most in (("catch_up_count", 1, MOST_LAST), ("pause_after_failures", 1, 100)):
         value = said.get(key)
         if value is not None and not (isinstance(value, int) and least <= value <= most):
-            yield f"{key} must be a whole number from {least} to {most}; it is {value!r}."
+            yield key, f"{key} must be a whole number from {least} to {most}; it is {value!r}."
     if (priority := said.get("priority")) is not None and not (isinstance(priority, int) and -100 <= priority <= 100):
-        yield f"priority must be between -100 and 100; it is {priority!r}."
+        yield "priority", f"priority must be between -100 and 100; it is {priority!r}."
     if not isinstance(said.get("recurrence"), Recurrence):
-        yield f"recurrence must be a Cron, an Every or an At; it is {said.get('recurrence')!r}."
+        yield "recurrence", f"recurrence must be a Cron, an Every or an At; it is {said.get('recurrence')!r}."
     if not isinstance(said.get("bounds", Bounds()), Bounds):
-        yield f"bounds must be Bounds(...); it is {said['bounds']!r}."
+        yield "bounds", f"bounds must be Bounds(...); it is {said['bounds']!r}."
     options = said.get("options", {})
     if not isinstance(options, Mapping) or not set(options) <= set(OPTIONS):
-        yield f"options must be a dict with some of {', '.join(OPTIONS)}; it is {options!r}."
+        yield "options", f"options must be a dict with some of {', '.join(OPTIONS)}; it is {options!r}."
     elif not isinstance(options.get("headers", {}), Mapping):
-        yield f"options['headers'] must be a dict; it is {options['headers']!r}."
+        yield "options", f"options['headers'] must be a dict; it is {options['headers']!r}."
     for key, value in (("args", list(said.get("args", ()))), ("kwargs", said.get("kwargs", {})), ("options", options)):
         try:
             json.dumps(value)
         except (TypeError, ValueError) as error:
-            yield f"{key} must be JSON: {error}."
+            yield key, f"{key} must be JSON: {error}."

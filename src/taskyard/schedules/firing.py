@@ -21,6 +21,7 @@ from taskyard.outbox.models import TenantSetting
 from taskyard.schedules.decisions import Decision, Overlap, Verdict
 from taskyard.schedules.definition import Definition
 from taskyard.schedules.models import Occurrence, Schedule
+from taskyard.settings import get_settings
 from taskyard.tasks import registry
 from taskyard.tasks.doors import door
 from taskyard.tasks.task import Task
@@ -64,7 +65,6 @@ def plan(row: Schedule, definition: Definition, *, verdict: Verdict, offset: dt.
 def _job(row: Schedule, definition: Definition, now: dt.datetime) -> NewJob:
     job = _called(row, definition, now)
     job.subject_type, job.subject_id = definition.subject
-    job.created_by = row.created_by
     if job.unique_lock is None and definition.overlap != Overlap.ALLOW:
         job.unique_key = _key(row)
         job.unique_lock = unique_lock(job.task, job.tenant, job.unique_key)
@@ -75,7 +75,7 @@ def _called(row: Schedule, definition: Definition, now: dt.datetime) -> NewJob:
     task = _declared(definition)
     if task is None:
         return _called_by_celery(row, definition, now)
-    task = task.using(queue_name=row.queue or None, priority=row.priority, tenant=row.tenant)
+    task = task.using(queue_name=row.queue or None, priority=row.priority, tenant=row.tenant, created_by=_creator(row))
     return new_job(task, tuple(definition.args), kwargs=definition.kwargs, now=now)
 
 
@@ -83,11 +83,11 @@ def _pattern(row: Schedule, definition: Definition, now: dt.datetime) -> Task[An
     task = _declared(definition)
     if task is not None:
         return task.using(
-            queue_name=row.queue or None, priority=row.priority, created_by=row.created_by or None
+            queue_name=row.queue or None, priority=row.priority, created_by=_creator(row) or None
         )  # fmt: skip
     job = _called_by_celery(row, definition, now)
     # Each of them is the root of what follows from it.
-    job.created_by, job.root = row.created_by, job.root if job.parent else None
+    job.created_by, job.root = _creator(row), job.root if job.parent else None
     return job
 
 
@@ -105,7 +105,12 @@ def _called_by_celery(row: Schedule, definition: Definition, now: dt.datetime) -
         definition.task, tuple(definition.args), kwargs=dict(definition.kwargs), tenant=row.tenant, options=options
     )
     job.created_at = job.available_at = now
+    job.created_by = _creator(row)
     return job
+
+
+def _creator(row: Schedule) -> str:
+    return get_settings().schedule_user or row.created_by
 
 
 def refuse_unknown(row: Schedule, definition: Definition, now: dt.datetime) -> None:

@@ -12,7 +12,7 @@ from django.utils.module_loading import autodiscover_modules
 from taskyard.errors import InvalidSchedule
 from taskyard.schedules.define import refuse_odd_names
 from taskyard.schedules.definition import Declaration, checked
-from taskyard.schedules.models import TRIGGERED
+from taskyard.schedules.models import TRIGGERED, Schedule
 from taskyard.schedules.recurrence import Recurrence
 from taskyard.schedules.sources import reconcile
 from taskyard.schedules.sources.reconcile import Change, Source
@@ -90,6 +90,14 @@ def compare(*, adopt: bool = False) -> list[Change]:
     See :func:`taskyard.schedules.sources.reconcile.compare`.
     """
     return list(reconcile.compare(_source(), adopt=adopt))
+
+
+def drift(row: Schedule) -> Change | None:
+    """What the next sync would do to one row of the code: ``revert``, ``change`` or ``remove``; None: nothing."""
+    source = _source()
+    if row.tenant or not source.has(row):
+        return None
+    return next(reconcile.differences(source, {row.name: row}), None)
 
 
 def _source() -> Source:

@@ -50,15 +50,21 @@ def compare(source: Source, *, adopt: bool = False) -> Iterator[Change]:
     row is left as it is until the source itself changes. ``conflict``: a row of that name has another origin and is
     left alone.
     """
-    wanted = source.wanted
-    either = Q(origin__in=[source.origin, *filter(None, [source.called])]) | Q(name__in=list(wanted))
+    either = Q(origin__in=[source.origin, *filter(None, [source.called])]) | Q(name__in=list(source.wanted))
     rows = {row.name: row for row in Schedule.objects.filter(either, tenant="")}
-    for name, definition in wanted.items():
-        row = rows.get(name)
-        columns = definition.as_columns()
-        if row is None:
-            yield Change("add", name, {column: (None, value) for column, value in columns.items()})
+    for name, definition in source.wanted.items():
+        if name not in rows:
+            yield Change("add", name, {column: (None, value) for column, value in definition.as_columns().items()})
+    yield from differences(source, rows, adopt=adopt)
+
+
+def differences(source: Source, rows: Mapping[str, Schedule], *, adopt: bool = False) -> Iterator[Change]:
+    """The same of these rows alone."""
+    wanted = source.wanted
+    for name, row in rows.items():
+        if name not in wanted:
             continue
+        columns = wanted[name].as_columns()
         if not source.has(row):
             yield Change("conflict", name)
             continue

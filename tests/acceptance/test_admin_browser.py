@@ -1,0 +1,77 @@
+"""The form of a schedule in a real browser, under a strict content security policy (tests/app/policy.py)."""
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from taskyard.schedules import Every
+from taskyard.schedules.models import Schedule
+from tests import browsers
+
+ADD = "/admin/taskyard/schedule/add/"
+
+
+@pytest.fixture
+def cookies(live_server: Any) -> list[dict[str, Any]]:
+    """Of somebody who may everything."""
+    browsers.require()
+    client = Client()
+    client.force_login(User.objects.create_superuser("ada"))
+    return [{"name": name, "value": morsel.value, "url": live_server.url} for name, morsel in client.cookies.items()]
+
+
+def test_the_next_runs_follow_what_is_typed_and_without_javascript_a_button_shows_them(
+    cookies: Any, live_server: Any
+) -> None:
+    with browsers.chromium() as browser:
+        assert type_a_schedule(browser, cookies, page_at=live_server.url + ADD) == []
+        look_without_javascript(browser, cookies, page_at=live_server.url + ADD)
+    row = Schedule.objects.get()
+    assert (row.name, row.recurrence) == ("typed", Every(dt.timedelta(minutes=15)).to_json())
+
+
+def type_a_schedule(browser: Any, cookies: Any, *, page_at: str) -> list[str]:
+    """What the browser complained of on the way."""
+    from playwright.sync_api import expect
+
+    context = browser.new_context()
+    context.add_cookies(cookies)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda said: complaints.append(f"{said.text} {said.location}") if said.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(page_at)
+    runs = page.locator(".taskyard-runs")
+    expect(page.locator("#id_expression")).to_be_visible()
+    expect(page.locator("#id_interval")).to_be_hidden()
+    page.fill("#id_name", "typed")
+    page.fill("#id_task", "app.nothing")
+    page.fill("#id_timezone", "Europe/Berlin")
+    page.locator("#id_expression").press_sequentially("30 2 * * *")
+    expect(runs).to_contain_text("At 02:30 every day, Europe/Berlin")
+    expect(runs.locator("tbody tr")).to_have_count(5)
+    page.fill("#id_expression", "30 24 * * *")
+    expect(runs).to_contain_text("Hour '24': 24 is out of range")
+    page.get_by_label("at an interval").check()
+    expect(page.locator("#id_expression")).to_be_hidden()
+    page.fill("#id_interval", "15 min")
+    expect(runs).to_contain_text("Every 15 minutes from 00:00 UTC")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".messagelist")).to_contain_text("was added successfully")
+    # For that one a browser asks by itself.
+    return [said for said in complaints if "favicon" not in said]
+
+
+def look_without_javascript(browser: Any, cookies: Any, *, page_at: str) -> None:
+    from playwright.sync_api import expect
+
+    context = browser.new_context(java_script_enabled=False)
+    context.add_cookies(cookies)
+    page = context.new_page()
+    page.goto(page_at)
+    page.fill("#id_expression", "0 8 * * MON")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.locator(".taskyard-runs")).to_contain_text("At 08:00 on Monday, UTC")
