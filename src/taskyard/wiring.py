@@ -78,7 +78,7 @@ def _tell_canvases(job_ids: list[Any], reason: str) -> None:
 
 
 def _schedule(notice: Any) -> None:
-    from taskyard.schedules.changes import take
+    from taskyard.schedules.definitions.changes import take
 
     take(notice)
 

@@ -9,7 +9,8 @@ from django.db import connection, connections
 from django.test import override_settings
 
 from taskyard.errors import ConfigurationError, InvalidSchedule, NoTenant, UnknownSchedule
-from taskyard.schedules import At, Bounds, Cron, Every, limits
+from taskyard.schedules import At, Bounds, Cron, Every
+from taskyard.schedules.definitions import limits
 from taskyard.schedules.models import Occurrence, Schedule
 from taskyard.schedules.scheduler import decide_due
 from taskyard.settings import parse

@@ -8,7 +8,7 @@ import pytest
 
 from taskyard.errors import CannotSay
 from taskyard.schedules import At, Bounds, Cron, Every
-from taskyard.schedules.definition import Declaration, Definition
+from taskyard.schedules.definitions.definition import Declaration, Definition
 from taskyard.schedules.targets.clouds import wording
 from taskyard.schedules.targets.clouds.aws import AwsEventBridgeScheduler, AwsOptions
 from taskyard.schedules.targets.clouds.google import GoogleCloudScheduler, GoogleOptions

@@ -10,7 +10,7 @@ import pytest
 from taskyard.errors import CannotSay
 from taskyard.schedules import At, Bounds, Cron, Every
 from taskyard.schedules.decisions import CatchUp, Overlap
-from taskyard.schedules.definition import Declaration, Definition
+from taskyard.schedules.definitions.definition import Declaration, Definition
 from taskyard.schedules.recurrence import Recurrence
 from taskyard.schedules.target import Target
 from taskyard.schedules.targets.crontab import Crontab, CrontabOptions

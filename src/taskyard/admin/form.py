@@ -20,8 +20,8 @@ from taskyard.enqueue.owner import owner_of
 from taskyard.enqueue.row import resolve_queue
 from taskyard.errors import InvalidName, InvalidSchedule, InvalidTask, PayloadError, TaskyardError
 from taskyard.schedules.decisions import MOST_LAST
-from taskyard.schedules.define import refuse_odd_names
-from taskyard.schedules.definition import Definition, checked
+from taskyard.schedules.definitions.define import refuse_odd_names
+from taskyard.schedules.definitions.definition import Definition, checked
 from taskyard.schedules.models import Schedule
 from taskyard.schedules.recurrence.calendars import WEEKDAYS
 from taskyard.settings import get_settings
@@ -86,7 +86,7 @@ def _long_text(rows: int) -> forms.Textarea:
 
 
 class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
-    """What is typed, as a :class:`~taskyard.schedules.definition.Definition`; :meth:`define` writes it.
+    """What is typed, as a :class:`~taskyard.schedules.definitions.definition.Definition`; :meth:`define` writes it.
 
     ``recurrence`` and ``bounds`` are there as soon as their fields can be read, whatever is wrong with the others.
     """

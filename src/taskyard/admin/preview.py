@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from django.utils import timezone
 
 from taskyard.errors import TaskyardError
-from taskyard.schedules.define import aim, preview
-from taskyard.schedules.definition import Definition
+from taskyard.schedules.definitions.define import aim, preview
+from taskyard.schedules.definitions.definition import Definition
 from taskyard.schedules.models import Schedule
 from taskyard.schedules.recurrence import Cron, Due, explain
 from taskyard.schedules.recurrence.zones import zone_named

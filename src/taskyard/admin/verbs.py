@@ -64,12 +64,12 @@ def _resume(row: Schedule, by: Any, said: Any) -> tuple[int, str]:
 
 
 def _enable(row: Schedule, by: Any, said: Any) -> tuple[int, str]:
-    row.enable(by=by)
+    row.enable()
     return messages.SUCCESS, f"Enabled “{row}”; next {moment(row.next_at)}."
 
 
 def _disable(row: Schedule, by: Any, said: Any) -> tuple[int, str]:
-    row.disable(by=by)
+    row.disable()
     return messages.SUCCESS, f"Disabled “{row}”: its due times leave no trace until it is enabled again."
 
 

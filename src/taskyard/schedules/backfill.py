@@ -24,10 +24,10 @@ from taskyard.jobs.rows.newjob import is_tenant_name
 from taskyard.jobs.states import LANE_DUE, LANE_LATER, LANE_OUT
 from taskyard.runtime.wakeup import wake
 from taskyard.schedules import firing
-from taskyard.schedules.changes import CHANGED
 from taskyard.schedules.decisions import Decision, Overlap, Verdict
-from taskyard.schedules.define import text_of
-from taskyard.schedules.definition import Definition
+from taskyard.schedules.definitions.changes import CHANGED
+from taskyard.schedules.definitions.define import text_of
+from taskyard.schedules.definitions.definition import Definition
 from taskyard.schedules.models import Backfill, Occurrence, Schedule, ScheduleVersion
 from taskyard.schedules.recurrence import Due
 from taskyard.settings import get_settings

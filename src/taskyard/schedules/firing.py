@@ -19,7 +19,7 @@ from taskyard.jobs.rows.newjob import NewJob, is_tenant_name
 from taskyard.jobs.states import State
 from taskyard.outbox.models import TenantSetting
 from taskyard.schedules.decisions import Decision, Overlap, Verdict
-from taskyard.schedules.definition import Definition
+from taskyard.schedules.definitions.definition import Definition
 from taskyard.schedules.models import Occurrence, Schedule
 from taskyard.settings import get_settings
 from taskyard.tasks import registry

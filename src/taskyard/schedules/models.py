@@ -17,7 +17,7 @@ from taskyard.settings import get_settings
 #: How the origin of rows begins that a clock elsewhere calls for; see ``trigger.py``.
 TRIGGERED = "trigger"
 if TYPE_CHECKING:
-    from taskyard.schedules.users import TenantSchedules
+    from taskyard.schedules.definitions.users import TenantSchedules
 
 
 #: The origin of schedules that the users of a tenant made: :data:`TASKYARD["USER_SCHEDULES"]` limits them.
@@ -62,7 +62,7 @@ class ScheduleManager(models.Manager):  # type: ignore[type-arg]
 
     def for_tenant(self, tenant: Any) -> TenantSchedules:
         """What the users of a tenant may see and do, within ``TASKYARD["USER_SCHEDULES"]``."""
-        from taskyard.schedules.users import TenantSchedules
+        from taskyard.schedules.definitions.users import TenantSchedules
 
         return TenantSchedules(tenant)
 
@@ -71,7 +71,7 @@ class ScheduleManager(models.Manager):  # type: ignore[type-arg]
 
         ``tenant``: the current one by default. Raises :class:`~taskyard.errors.UnknownSchedule`.
         """
-        from taskyard.schedules.define import remove
+        from taskyard.schedules.definitions.define import remove
 
         remove(name, tenant=tenant)
 
@@ -89,10 +89,10 @@ class ScheduleManager(models.Manager):  # type: ignore[type-arg]
 
         ``said``: ``tenant, args, kwargs, queue, priority, options, tenants, spread, bounds, overlap, catch_up,
         catch_up_count, catch_up_window, pause_after_failures, subject, description, enabled, origin, by, database``;
-        see :class:`~taskyard.schedules.definition.Definition` for what each means. Raises
+        see :class:`~taskyard.schedules.definitions.definition.Definition` for what each means. Raises
         :class:`~taskyard.errors.InvalidSchedule` naming everything that is wrong.
         """
-        from taskyard.schedules.define import define
+        from taskyard.schedules.definitions.define import define
 
         return define(name=name, recurrence=recurrence, task=task, **said)
 
@@ -115,7 +115,7 @@ class Schedule(models.Model):
     #: Logical queue name; empty: as the task says.
     queue = models.CharField(max_length=255, default="")
     priority = models.SmallIntegerField(null=True)
-    #: What ``apply_async`` is given besides: :data:`~taskyard.schedules.definition.OPTIONS`.
+    #: What ``apply_async`` is given besides: :data:`~taskyard.schedules.definitions.definition.OPTIONS`.
     options = JsonTextField(default=dict)
     #: Run once for each of these: ``"each"`` (that is ready), a list of names, or NULL for one run.
     tenants = JsonTextField(null=True)
@@ -190,8 +190,8 @@ class Schedule(models.Model):
         return self.origin.partition(":")[0] == TRIGGERED
 
     def next(self, count: int = 10, *, after: dt.datetime | None = None) -> list[Any]:
-        """The next due times as the scheduler will decide them; see :func:`taskyard.schedules.define.preview`."""
-        from taskyard.schedules.define import preview
+        """The next due times as the scheduler will decide them; see :func:`taskyard.schedules.definitions.define.preview`."""
+        from taskyard.schedules.definitions.define import preview
 
         return preview(self, count, after=after)
 
@@ -199,25 +199,25 @@ class Schedule(models.Model):
 
     def pause(self, *, until: dt.datetime | None = None, reason: str = "", by: Any = "") -> None:
         """Run nothing from now on, until a time or until it is resumed; its due times are recorded as suppressed."""
-        from taskyard.schedules.define import pause
+        from taskyard.schedules.definitions.define import pause
 
         pause(self, until=until, reason=reason, by=by)
 
     def resume(self, *, by: Any = "") -> None:
         """Run again from the next due time on, also after it was parked."""
-        from taskyard.schedules.define import resume
+        from taskyard.schedules.definitions.define import resume
 
         resume(self, by=by)
 
     def enable(self) -> None:
         """Decide due times again, from the next one on."""
-        from taskyard.schedules.define import set_enabled
+        from taskyard.schedules.definitions.define import set_enabled
 
         set_enabled(self, True)
 
     def disable(self) -> None:
         """Decide nothing: due times leave no trace until it is enabled again."""
-        from taskyard.schedules.define import set_enabled
+        from taskyard.schedules.definitions.define import set_enabled
 
         set_enabled(self, False)
 

@@ -22,8 +22,8 @@ from taskyard.jobs.models import Job
 from taskyard.jobs.states import State
 from taskyard.schedules import backfill, firing
 from taskyard.schedules.decisions import MOST_AT_ONCE, ON_TIME, Decision, Verdict, decide
-from taskyard.schedules.define import CHANGED
-from taskyard.schedules.definition import Definition
+from taskyard.schedules.definitions.define import CHANGED
+from taskyard.schedules.definitions.definition import Definition
 from taskyard.schedules.firing import Firing
 from taskyard.schedules.models import Backfill, Occurrence, Schedule
 from taskyard.schedules.recurrence import Due
@@ -305,7 +305,7 @@ def run_now(row: Schedule, *, by: Any = "", now: dt.datetime | None = None) -> O
     from django.utils import timezone
     from django.utils.module_loading import autodiscover_modules
 
-    from taskyard.schedules.define import text_of
+    from taskyard.schedules.definitions.define import text_of
 
     # Whoever asks (a command, a web process) may have imported no task yet.
     autodiscover_modules("schedules", "tasks")

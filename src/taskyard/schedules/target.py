@@ -36,7 +36,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from taskyard.errors import CannotSay, ConfigurationError, InvalidSchedule
-from taskyard.schedules.definition import Declaration
+from taskyard.schedules.definitions.definition import Declaration
 from taskyard.schedules.targets import ALIASES, TARGETS, known_target
 from taskyard.settings import OWNER, get_settings
 

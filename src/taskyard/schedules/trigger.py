@@ -14,8 +14,8 @@ from django.db import IntegrityError, transaction
 from taskyard.enqueue import control_alias
 from taskyard.errors import InvalidSchedule, TaskyardError, UndeclaredSchedule
 from taskyard.schedules.decisions import ON_TIME
-from taskyard.schedules.define import write
-from taskyard.schedules.definition import Definition
+from taskyard.schedules.definitions.define import write
+from taskyard.schedules.definitions.definition import Definition
 from taskyard.schedules.models import Occurrence, Schedule
 from taskyard.schedules.scheduler import decide_row
 from taskyard.schedules.sources.code import called, declared, origin

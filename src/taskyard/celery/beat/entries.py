@@ -10,7 +10,7 @@ from celery.schedules import crontab, maybe_schedule, schedule
 
 from taskyard.celery.messages import tenant_of_schema
 from taskyard.errors import TaskyardError
-from taskyard.schedules.definition import OPTIONS
+from taskyard.schedules.definitions.definition import OPTIONS
 from taskyard.schedules.recurrence import Bounds
 from taskyard.schedules.sources.beat import every, times_of_crontab
 from taskyard.schedules.sources.imports import Found, Source

@@ -11,7 +11,7 @@ from django_celery_beat.models import PeriodicTask, PeriodicTasks
 from taskyard.compat.django_celery_beat.mirror import TIMES
 from taskyard.compat.django_celery_beat.reading import read
 from taskyard.compat.django_celery_beat.scheduler import KEEPER
-from taskyard.schedules.definition import Definition
+from taskyard.schedules.definitions.definition import Definition
 from taskyard.schedules.models import Schedule
 from taskyard.schedules.sources.imports import Found, Source, Step
 

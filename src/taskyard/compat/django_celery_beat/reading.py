@@ -16,7 +16,7 @@ from taskyard.celery import get_app
 from taskyard.celery.beat.entries import LIKE_BEAT, zone_name
 from taskyard.celery.messages import ALL_TENANTS
 from taskyard.errors import InvalidSchedule, TaskyardError
-from taskyard.schedules.definition import Definition, checked
+from taskyard.schedules.definitions.definition import Definition, checked
 from taskyard.schedules.recurrence import At, Bounds, Recurrence
 from taskyard.schedules.sources.beat import every, times_of_crontab
 

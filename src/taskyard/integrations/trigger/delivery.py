@@ -9,7 +9,7 @@ from django.db import transaction
 
 from taskyard.enqueue import control_alias
 from taskyard.integrations.trigger.caller import Call, Caller, Refused
-from taskyard.schedules.definition import Declaration
+from taskyard.schedules.definitions.definition import Declaration
 from taskyard.schedules.models import Occurrence, Schedule
 from taskyard.schedules.sources.code import declared
 from taskyard.schedules.targets import BUILTIN

@@ -10,8 +10,8 @@ from django.utils import timezone
 from django.utils.module_loading import autodiscover_modules
 
 from taskyard.errors import InvalidSchedule
-from taskyard.schedules.define import refuse_odd_names
-from taskyard.schedules.definition import Declaration, checked
+from taskyard.schedules.definitions.define import refuse_odd_names
+from taskyard.schedules.definitions.definition import Declaration, checked
 from taskyard.schedules.models import TRIGGERED, Schedule
 from taskyard.schedules.recurrence import Recurrence
 from taskyard.schedules.sources import reconcile

@@ -11,8 +11,8 @@ from django.db import IntegrityError, transaction
 
 from taskyard.enqueue import control_alias
 from taskyard.errors import TaskyardError
-from taskyard.schedules.define import write
-from taskyard.schedules.definition import Definition, checked
+from taskyard.schedules.definitions.define import write
+from taskyard.schedules.definitions.definition import Definition, checked
 from taskyard.schedules.models import Schedule, ScheduleVersion
 
 Kind = Literal["add", "change", "same", "edited", "conflict", "refused", "remove"]

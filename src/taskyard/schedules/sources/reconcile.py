@@ -11,8 +11,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from taskyard.enqueue import control_alias
-from taskyard.schedules.changes import write
-from taskyard.schedules.definition import Definition
+from taskyard.schedules.definitions.changes import write
+from taskyard.schedules.definitions.definition import Definition
 from taskyard.schedules.models import Schedule, ScheduleVersion
 
 Kind = Literal["add", "change", "revert", "adopt", "remove", "conflict"]

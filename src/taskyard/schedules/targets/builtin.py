@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import ClassVar
 
-from taskyard.schedules.definition import Declaration
+from taskyard.schedules.definitions.definition import Declaration
 from taskyard.schedules.sources import code
 from taskyard.schedules.sources.reconcile import Change as RowChange
 from taskyard.schedules.target import Change, Found, Item, Target

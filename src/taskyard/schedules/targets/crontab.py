@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from taskyard.errors import CannotSay, DamagedTarget
-from taskyard.schedules.definition import Declaration
+from taskyard.schedules.definitions.definition import Declaration
 from taskyard.schedules.recurrence import Cron
 from taskyard.schedules.recurrence.zones import zone_named
 from taskyard.schedules.target import Change, Found, Item, Standing, Target

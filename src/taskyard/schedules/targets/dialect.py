@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from typing import Literal
 
 from taskyard.errors import CannotSay
-from taskyard.schedules.definition import Definition
+from taskyard.schedules.definitions.definition import Definition
 from taskyard.schedules.recurrence import At, Cron, Every, Recurrence
 from taskyard.schedules.recurrence.expression import values
 from taskyard.schedules.recurrence.zones import zone_named

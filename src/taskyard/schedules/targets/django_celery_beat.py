@@ -13,7 +13,7 @@ from django.apps import apps
 from django.db import transaction
 
 from taskyard.errors import ConfigurationError
-from taskyard.schedules.definition import Declaration
+from taskyard.schedules.definitions.definition import Declaration
 from taskyard.schedules.recurrence import Cron
 from taskyard.schedules.target import Change, Found, Item, Standing, Target
 from taskyard.schedules.targets.dialect import five_fields, refuse_differences, refuse_window

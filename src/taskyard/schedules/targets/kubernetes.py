@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from taskyard.schedules.decisions import ON_TIME, CatchUp, Overlap
-from taskyard.schedules.definition import Declaration, Definition
+from taskyard.schedules.definitions.definition import Declaration, Definition
 from taskyard.schedules.recurrence import Cron
 from taskyard.schedules.target import Change, Found, Item, Standing, Target, slug
 from taskyard.schedules.targets.dialect import five_fields, refuse_differences, refuse_window

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from taskyard.errors import CannotSay
 from taskyard.schedules.decisions import ON_TIME, CatchUp
-from taskyard.schedules.definition import Declaration, Definition
+from taskyard.schedules.definitions.definition import Declaration, Definition
 from taskyard.schedules.recurrence import Cron
 from taskyard.schedules.target import Change, Found, Item, Standing, Target, slug
 from taskyard.schedules.targets.dialect import refuse_differences

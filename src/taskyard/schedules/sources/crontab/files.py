@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings as django_settings
 
 from taskyard.errors import ConfigurationError, InvalidSchedule
-from taskyard.schedules.definition import Definition, checked
+from taskyard.schedules.definitions.definition import Definition, checked
 from taskyard.schedules.sources.crontab.parsing import Line, Problem, numbered, parse
 from taskyard.settings import Settings, get_settings
 

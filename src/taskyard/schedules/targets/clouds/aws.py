@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from taskyard.errors import CannotSay, TargetFailed
-from taskyard.schedules.definition import Declaration
+from taskyard.schedules.definitions.definition import Declaration
 from taskyard.schedules.recurrence import Cron, Recurrence
 from taskyard.schedules.recurrence.expression import LAST, values
 from taskyard.schedules.target import Change, Found, Item, Standing, Target

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from taskyard.errors import CannotSay, TargetFailed
-from taskyard.schedules.definition import Declaration
+from taskyard.schedules.definitions.definition import Declaration
 from taskyard.schedules.recurrence import Cron, Recurrence
 from taskyard.schedules.recurrence.cron import Fold, Gap
 from taskyard.schedules.target import Change, Found, Item, Standing, Target

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from taskyard.errors import CannotSay, ConfigurationError
-from taskyard.schedules.definition import Declaration
+from taskyard.schedules.definitions.definition import Declaration
 from taskyard.schedules.recurrence import Recurrence
 from taskyard.schedules.recurrence.expression import values
 from taskyard.schedules.target import Item, slug

@@ -18,8 +18,8 @@ from taskyard.enqueue import alias_of_call, control_alias, put_notice
 from taskyard.errors import InvalidSchedule, UnknownSchedule
 from taskyard.outbox.payload import Notice
 from taskyard.runtime.wakeup import wake
-from taskyard.schedules import limits
-from taskyard.schedules.definition import Definition
+from taskyard.schedules.definitions import limits
+from taskyard.schedules.definitions.definition import Definition
 from taskyard.schedules.models import USER, Schedule, ScheduleVersion
 
 logger = logging.getLogger(__name__)

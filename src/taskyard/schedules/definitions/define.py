@@ -12,9 +12,9 @@ from django.utils import timezone
 from taskyard.enqueue.owner import tenant_of_caller
 from taskyard.errors import InvalidName, InvalidSchedule, TaskyardError
 from taskyard.jobs.rows.newjob import is_tenant_name
-from taskyard.schedules import limits
-from taskyard.schedules.changes import CHANGED, Change, aim, submit, write
-from taskyard.schedules.definition import Definition, checked
+from taskyard.schedules.definitions import limits
+from taskyard.schedules.definitions.changes import CHANGED, Change, aim, submit, write
+from taskyard.schedules.definitions.definition import Definition, checked
 from taskyard.schedules.models import USER, Schedule
 from taskyard.schedules.recurrence import MOST, Due, Recurrence
 from taskyard.tasks.task import Task

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from taskyard.errors import InvalidSchedule, PayloadError
-from taskyard.schedules.definition import Definition
+from taskyard.schedules.definitions.definition import Definition
 from taskyard.schedules.models import Schedule
 from taskyard.schedules.recurrence.gap import shortest_gap
 from taskyard.settings import UserSchedules, get_settings

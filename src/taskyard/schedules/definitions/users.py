@@ -10,10 +10,10 @@ from django.utils import timezone
 
 from taskyard.enqueue import control_alias
 from taskyard.errors import InvalidSchedule, NoTenant, UnknownSchedule
-from taskyard.schedules import limits
-from taskyard.schedules.changes import TAKEN
-from taskyard.schedules.define import define, remove
-from taskyard.schedules.definition import checked
+from taskyard.schedules.definitions import limits
+from taskyard.schedules.definitions.changes import TAKEN
+from taskyard.schedules.definitions.define import define, remove
+from taskyard.schedules.definitions.definition import checked
 from taskyard.schedules.models import USER, Occurrence, Schedule, ScheduleQuerySet
 from taskyard.schedules.recurrence import Recurrence
 from taskyard.settings import get_settings
