@@ -190,7 +190,7 @@ class Schedule(models.Model):
         return self.origin.partition(":")[0] == TRIGGERED
 
     def next(self, count: int = 10, *, after: dt.datetime | None = None) -> list[Any]:
-        """The next due times as the scheduler will decide them; see :func:`taskyard.schedules.definitions.define.preview`."""
+        """The next due times as the scheduler will decide them, without those that are excluded; at most 1,000."""
         from taskyard.schedules.definitions.define import preview
 
         return preview(self, count, after=after)
