@@ -113,6 +113,14 @@ def test_a_task_without_rows_is_refused(settings: Any) -> None:
     assert not Job.objects.exists()
 
 
+def test_a_task_that_sends_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(get_app().tasks["tests.app.plain.double"], "apply_async", lambda *_, **__: None, raising=False)
+    row = define()
+    decide_due(NOW + MINUTE)
+    row.refresh_from_db()
+    assert "sent 0 messages" in row.error
+
+
 def test_each_tenant_gets_its_own_with_the_same_message(settings: Any) -> None:
     settings.TASKYARD = {
         **settings.TASKYARD,

@@ -30,10 +30,11 @@ class _Collector(RowProducer):
             raise InvalidTask(name, "its messages leave no row (tracked=False, or a broadcast): it cannot be scheduled")
         super().publish(body, **options)
 
-    def taken(self) -> NewJob:
+    def taken(self, name: str) -> NewJob:
         """The row of the one message."""
-        (sent,) = self._sent
-        return sent.job
+        if len(self._sent) != 1:
+            raise InvalidTask(name, f"its apply_async() sent {len(self._sent)} messages, and a due time is one job")
+        return self._sent[0].job
 
 
 def job_of_call(
@@ -56,7 +57,7 @@ def job_of_call(
         headers[TENANT] = tenant
     producer = _Collector(app.seam)
     call(args, kwargs, producer=producer, **{**options, **_without_replies(app), "headers": headers})
-    return producer.taken()
+    return producer.taken(name)
 
 
 def _without_replies(app: Celery) -> dict[str, Any]:
