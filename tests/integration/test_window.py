@@ -1,7 +1,8 @@
 """The connections that carry the window, without a worker around them."""
 
+import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import kombu
@@ -94,24 +95,65 @@ def test_the_kernel_keeps_the_time_of_a_silent_connection(redis_url: str) -> Non
         link.disconnect()
 
 
-def test_what_rabbitmq_has_sent_is_read_at_once(amqp_url: str) -> None:
-    sizes = [0, 1, 50, 9_000, 200_000, *[10] * 40]
+@contextmanager
+def _read_from(amqp_url: str) -> Iterator[tuple[kombu.Connection, list[int]]]:
+    """A connection that reads ahead, and what it asked its socket for."""
     with kombu.Connection(amqp_url) as connection:
         connection.connect()
-        link, reads = connection.connection.transport, []
+        link, asked = connection.connection.transport, []
         receive = link._quick_recv
-        link._quick_recv = lambda count: reads.append(count) or receive(count)
+        link._quick_recv = lambda count: asked.append(count) or receive(count)
         read_ahead(connection)
-        queue, came = kombu.Queue("ahead", routing_key="ahead")(connection.channel()), []
-        queue.declare()
-        producer = connection.Producer()
-        for number, size in enumerate(sizes):
-            producer.publish({"number": number, "text": "x" * size}, routing_key="ahead", serializer="json")
+        yield connection, asked
+
+
+def _put(connection: kombu.Connection, sizes: list[int]) -> kombu.Queue:
+    queue = kombu.Queue("ahead", routing_key="ahead")(connection.channel())
+    queue.declare()
+    producer = connection.Producer()
+    for number, size in enumerate(sizes):
+        producer.publish({"number": number, "text": "x" * size}, routing_key="ahead", serializer="json")
+    return queue
+
+
+def test_an_event_loop_reads_at_once_what_rabbitmq_has_sent(amqp_url: str) -> None:
+    sizes = [0, 1, 50, 9_000, 200_000, *[10] * 40]
+    came: list[Any] = []
+    with _read_from(amqp_url) as (connection, asked):
+        queue = _put(connection, sizes)
+
+        def drain() -> bool:
+            # As kombu's reader does: until there is nothing left.
+            with suppress(BlockingIOError, TimeoutError):
+                while True:
+                    connection.connection.drain_events(timeout=0)
+            return len(came) == len(sizes)
+
         with kombu.Consumer(connection.channel(), [queue], callbacks=[lambda body, _: came.append(body)], no_ack=True):
-            reads.clear()
-            while len(came) < len(sizes):
-                connection.drain_events(timeout=10)
+            asked.clear()
+            wait_until(drain, 10, "all have come")
         queue.delete()
     assert [(body["number"], len(body["text"])) for body in came] == list(enumerate(sizes))
     # A message is three frames of three pieces each, and each large one comes in pieces anyway.
-    assert len(reads) < 9 * len(sizes) / 2
+    assert len(asked) < 9 * len(sizes) / 2
+
+
+def test_whoever_waits_for_one_answer_leaves_what_comes_behind_it_in_the_socket(amqp_url: str) -> None:
+    with _read_from(amqp_url) as (connection, _):
+        queue = _put(connection, [10] * 5)
+        link = connection.connection.transport
+        receive = link._quick_recv
+
+        def late(count: int) -> bytes:
+            """The answer is read when messages stand behind it."""
+            link._quick_recv = receive
+            wait_until(lambda: len(link.sock.recv(9000, socket.MSG_PEEK)) > 500, 10, "messages have come, too")
+            return receive(count)
+
+        channel = connection.channel()
+        link._quick_recv = late
+        channel.basic_consume(queue.name, no_ack=True, callback=lambda _: None)
+        assert link._quick_recv is receive
+        # `epoll` sees them there.
+        assert link._read_buffer == b""
+        queue.delete()

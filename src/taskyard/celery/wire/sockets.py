@@ -18,14 +18,15 @@ AHEAD_BYTES = 8192
 
 
 def read_ahead(connection: Any) -> None:
-    """Have a connection of kombu's, if it is one to RabbitMQ, read what there is; others stay as they are."""
+    """Have a connection of kombu's, if it is one to RabbitMQ, read what there is; others stay as they are.
+
+    Only where it is read until there is nothing left, as the event loop does (with a time-out of zero): whoever waits
+    for one answer would leave what came behind it where no ``epoll`` sees it.
+    """
     if connection.transport.driver_type == "amqp":
         link = connection.connection.transport
-        link._quick_recv = _at_least(AHEAD_BYTES, link._quick_recv)
-
-
-def _at_least(least: int, receive: Any) -> Any:
-    return lambda count: receive(max(count, least))
+        receive, sock = link._quick_recv, link.sock
+        link._quick_recv = lambda count: receive(max(count, AHEAD_BYTES) if sock.gettimeout() == 0 else count)
 
 
 def timed_by_kernel(connection_class: Any) -> Any:
