@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib import admin
 from django.db import connection
 from django.test import override_settings
 
@@ -22,6 +23,10 @@ def beat_tables(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]
                 for model in models:
                     editor.create_model(model)
             yield
+            # Its admin was discovered with it, in a process whose next page would look for the app.
+            for model in models:
+                if model in admin.site._registry:
+                    admin.site.unregister(model)
             with connection.schema_editor() as editor:
                 for model in reversed(models):
                     editor.delete_model(model)

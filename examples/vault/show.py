@@ -139,15 +139,22 @@ def order_reports() -> None:
 
     for organisation in ("acme", "brill"):
         with tenant_context(organisation):
+            mine = Schedule.objects.visible_to(organisation).starting_with("report-")
             report = Report(member=Member.objects.get(pk=1), word="secret", cron="0 8 * * MON")
-            first = save_report(report)
+            # What is saved within the organisation's transaction comes by the outbox of its database.
+            save_report(report)
+            until(mine.exists, "the schedule has come")
+            first = mine.get()
             report.cron = "0 7 * * MON"
-            edited = save_report(report)
+            save_report(report)
+            until(mine.filter(version__gt=first.version).exists, "its edit has come")
+            edited = mine.get()
             print(f"{organisation} has ordered {edited.name}: one row: {first.pk == edited.pk}, due at 7 on Mondays")
             edited.run_now(by=report.member)
-            until(lambda about=report: Job.objects.for_subject(about).filter(state="succeeded").exists(), "a report")
+            until(Job.objects.for_subject(report).filter(state="succeeded").exists, "a report")
             report.enabled = False
             save_report(report)
+            until(mine.filter(enabled=False).exists, "it is switched off")
     about = Schedule.objects.filter(name__startswith="report-").order_by("tenant")
     print("switched off:", [f"{row.name} of {row.tenant}" for row in about if not row.enabled and row.next_at is None])
 

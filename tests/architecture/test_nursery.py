@@ -79,7 +79,7 @@ def test_a_child_is_signalled_and_waited_for(tmp_path: Path) -> None:
     ends: list[tuple[Callable[[Any], None], int]] = [
         (lambda child: child.terminate(), -signal.SIGTERM),
         (lambda child: child.kill(), -signal.SIGKILL),
-        (lambda child: os.killpg(child.pid, signal.SIGHUP), -signal.SIGHUP),
+        (lambda child: os.killpg(child.pid, signal.SIGUSR1), -signal.SIGUSR1),
     ]
     for number, (end, code) in enumerate(ends):
         child = waits(tmp_path, f"began-{number}")

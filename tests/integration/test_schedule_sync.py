@@ -56,7 +56,7 @@ def test_a_site_touches_its_own_rows_alone(settings: Any) -> None:
     assert kinds() == [("add", "ours"), ("add", "shared")]
     settings.TASKYARD = {**settings.TASKYARD, "SITE": "south"}
     declare_anew("theirs", "shared")
-    assert kinds() == [("conflict", "shared"), ("add", "theirs")]
+    assert kinds() == [("add", "theirs"), ("conflict", "shared")]
     assert dict(Schedule.objects.values_list("name", "origin")) == {
         "ours": "code:north", "shared": "code:north", "theirs": "code:south"
     }  # fmt: skip
