@@ -1,4 +1,4 @@
-"""`make test`: the checks, every tier of tests with its time budget, and the other interpreters, two runs at a time.
+"""`make test`: the checks, every tier of tests with its time budget, and the other interpreters, three runs at a time.
 
 Servers are found or started once, here, and handed to every run through the environment; whatever else a run needs
 (database, virtual host, ports, files) it makes for itself, so that runs side by side never meet. What a run prints is
@@ -24,17 +24,18 @@ sys.path.insert(0, str(ROOT))
 
 from tests import servers  # noqa: E402 - the tests are a folder of this repository, not an installed package
 
-#: Tests wait more than they compute, so that one run leaves cores idle; more than two starve each other's workers.
-LANES = 2
+#: Tests wait more than they compute: two leave two cores idle for a third of the time, more than three starve each
+#: other's workers.
+LANES = 3
 #: What each tier may take beside another one, on two cores.
 BUDGET_SECONDS = {
     "architecture": 90,
-    "unit": 20,
-    "integration": 150,
-    "acceptance": 720,
+    "unit": 45,
+    "integration": 240,
+    "acceptance": 900,
     "compat": 120,
-    "tenancy": 200,
-    "faults": 600,
+    "tenancy": 120,
+    "faults": 800,
     "simulation": 180,
     "soak": 120,
     "clouds": 60,

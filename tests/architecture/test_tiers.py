@@ -25,6 +25,7 @@ print(f"{name} has met the other", flush=True)
 TWO_LONG_RUNS = """
 import sys
 from tools import tiers
+tiers.LANES = 2
 tiers.heed_signals()
 with tiers.Lanes(tiers.Report()) as lanes:
     for pids in sys.argv[1:3]:
