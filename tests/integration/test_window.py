@@ -152,8 +152,9 @@ def test_whoever_waits_for_one_answer_leaves_what_comes_behind_it_in_the_socket(
 
         channel = connection.channel()
         link._quick_recv = late
-        channel.basic_consume(queue.name, no_ack=True, callback=lambda _: None)
+        consumer = channel.basic_consume(queue.name, no_ack=True, callback=lambda _: None)
         assert link._quick_recv is receive
         # `epoll` sees them there.
         assert link._read_buffer == b""
+        channel.basic_cancel(consumer)
         queue.delete()
