@@ -261,7 +261,8 @@ def test_statements_grow_with_chunks_not_with_tenants(spread: Any) -> None:
     def statements(count: int) -> int:
         with CaptureQueriesContext(connection) as queries:
             enqueue_for_tenants(tasks.nothing, tenants=(f"n{n}" for n in range(count)), spread=spread)
-        return len(queries)
+        # Whether a wake-up goes out depends on when the last one did.
+        return sum("notify" not in query["sql"].lower() for query in queries)
 
     assert statements(10) == statements(4_000)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -273,20 +273,33 @@ def _drop_decided(plans: list[_Plan]) -> None:
         plan.firings = [f for f in plan.firings if (plan.row.pk, f.occurrence.tenant, f.occurrence.due_at) not in known]
 
 
-_ADVANCED = ("next_at", "decided_until", "runs", "last_at", "paused_at", "paused_until", "paused_by", "pause_reason")
+_MOVED = ("next_at", "decided_until", "runs", "last_at")
+_HELD = ("paused_at", "paused_until", "paused_by", "pause_reason")
 
 
-def _advance(rows: Iterable[Schedule]) -> None:
+def _advance(rows: Sequence[Schedule]) -> None:
+    if not rows:
+        return
     connection = connections[control_alias()]
-    fields: list[Any] = [Schedule._meta.get_field(name) for name in _ADVANCED]
+    names = (*_MOVED, *(_HELD if any(row.paused_at for row in rows) else ()))
+    fields: list[Any] = [Schedule._meta.get_field(name) for name in names]
     table = connection.ops.quote_name(Schedule._meta.db_table)
-    assignments = ", ".join(f"{connection.ops.quote_name(field.column)} = %s" for field in fields)
     values = [
         (*(field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields), row.pk) for row in rows
     ]
-    if values:
-        with connection.cursor() as cursor:
+    with connection.cursor() as cursor:
+        if connection.vendor != "postgresql":
+            assignments = ", ".join(f"{connection.ops.quote_name(field.column)} = %s" for field in fields)
             cursor.executemany(f"UPDATE {table} SET {assignments} WHERE id = %s", values)
+            return
+        # One statement is parsed and planned once.
+        assignments = ", ".join(f"{f.column} = CAST(v.{f.column} AS {f.cast_db_type(connection)})" for f in fields)
+        marks = ", ".join([f"({', '.join(['%s'] * (len(fields) + 1))})"] * len(rows))
+        columns = ", ".join(f.column for f in fields)
+        cursor.execute(
+            f"UPDATE {table} SET {assignments} FROM (VALUES {marks}) AS v ({columns}, id) WHERE {table}.id = v.id",
+            [value for row in values for value in row],
+        )
 
 
 def release(now: dt.datetime) -> int:

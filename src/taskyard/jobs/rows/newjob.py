@@ -59,8 +59,6 @@ _TIMES = frozenset({"created_at", "available_at", "expires_at", "finished_at"})
 _UUIDS = frozenset({"id", "parent", "root"})
 #: Columns a new row fills with a constant.
 CONSTANTS = {"attempt": 0, "crashes": 0, "publishes": 0, "custom_state": "''", "progress_message": "''"}
-_COLUMNS = ", ".join((*FIELDS, "due", *CONSTANTS))
-_ROW = f"({', '.join(['%s'] * (len(FIELDS) + 1))}, {', '.join(str(v) for v in CONSTANTS.values())})"
 #: SQLite's oldest supported builds take 32,766 parameters in one statement.
 MAX_ROWS = 32_766 // (len(FIELDS) + 1)
 
@@ -125,12 +123,15 @@ def insert(sql: Sql, jobs: Sequence[NewJob], *, are_fresh: bool = False) -> set[
     """
     if len(jobs) == 1 and sql.vendor != "mysql":
         return {jobs[0].id} if _insert_one(sql, jobs[0], is_fresh=are_fresh) else set()
+    rows = list(map(_values, jobs))
+    # What all of them leave as it is stands in the statement: most of what would be sent, and quoted.
+    sent = [n for n, usual in enumerate(_USUALS) if any(row[n] != usual for row in rows)]
     values: list[Any] = []
-    for job in jobs:
-        values.extend(_stored(sql, name, getattr(job, name)) for name in FIELDS)
+    for job, row in zip(jobs, rows, strict=True):
+        values.extend(_stored(sql, FIELDS[n], row[n]) for n in sent)
         values.append(job.available_at <= job.created_at)
-    rows = ", ".join([_ROW] * len(jobs))
-    statement = f"INSERT INTO {TABLE} ({_COLUMNS}) VALUES {rows}"
+    columns, marks = _form(tuple(FIELDS[n] for n in sent))
+    statement = f"INSERT INTO {TABLE} ({columns}) VALUES {', '.join([marks] * len(jobs))}"
     if sql.vendor == "mysql":
         return _insert_mysql(sql, jobs, statement, values)
     written = sql.query(f"{statement} ON CONFLICT DO NOTHING RETURNING id", values)
@@ -150,12 +151,19 @@ def _insert_one(sql: Sql, job: NewJob, *, is_fresh: bool) -> bool:
 
 @functools.lru_cache(maxsize=50)
 def _statement(given: tuple[str, ...], tail: str) -> str:
+    columns, marks = _form(given)
+    return f"INSERT INTO {TABLE} ({columns}) VALUES {marks}{tail}"
+
+
+@functools.lru_cache(maxsize=50)
+def _form(given: tuple[str, ...]) -> tuple[str, str]:
+    """The columns, and one row of values: what is given is sent, everything else stands there as it usually is."""
     # A handful of forms, so that each can be prepared; a value that is not sent costs nothing on its way.
     usual = {name: "NULL" if value is None else _literal(value) for name, value in _USUAL.items() if name not in given}
     constants = {**usual, **CONSTANTS}
     columns = ", ".join((*given, "due", *constants))
     values = ", ".join((*["%s"] * (len(given) + 1), *(str(value) for value in constants.values())))
-    return f"INSERT INTO {TABLE} ({columns}) VALUES ({values}){tail}"
+    return columns, f"({values})"
 
 
 def _literal(value: object) -> str:
