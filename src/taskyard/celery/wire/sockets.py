@@ -11,10 +11,13 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
+from contextlib import nullcontext
 from typing import Any
 
 #: What RabbitMQ has sent is taken in pieces of this size: a few messages, and quickly copied.
 AHEAD_BYTES = 8192
+#: What a frame has beside its payload (AMQP 0-9-1, 2.3.5).
+_FRAME_BYTES = 8
 
 
 def read_ahead(connection: Any) -> None:
@@ -27,6 +30,16 @@ def read_ahead(connection: Any) -> None:
         link = connection.connection.transport
         receive, sock = link._quick_recv, link.sock
         link._quick_recv = lambda count: receive(max(count, AHEAD_BYTES) if sock.gettimeout() == 0 else count)
+        time_out = link.having_timeout
+        # For a frame that is there nobody waits: its time-out, two more system calls, need not be set.
+        link.having_timeout = lambda seconds: (
+            nullcontext(sock) if _holds_frame(link._read_buffer) else time_out(seconds)
+        )
+
+
+def _holds_frame(read: bytes) -> bool:
+    """Whether a whole frame stands at the beginning: type, channel, size of the payload, payload, end."""
+    return len(read) >= _FRAME_BYTES and len(read) >= _FRAME_BYTES + int.from_bytes(read[3:7])
 
 
 def timed_by_kernel(connection_class: Any) -> Any:
