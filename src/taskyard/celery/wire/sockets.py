@@ -21,12 +21,12 @@ _FRAME_BYTES = 8
 
 
 def read_ahead(connection: Any) -> None:
-    """Have a connection of kombu's, if it is one to RabbitMQ, read what there is; others stay as they are.
+    """Have a connection of kombu's, if it is one of py-amqp's, read what there is; others stay as they are.
 
     Only where it is read until there is nothing left, as the event loop does (with a time-out of zero): whoever waits
     for one answer would leave what came behind it where no ``epoll`` sees it.
     """
-    if connection.transport.driver_type == "amqp":
+    if connection.transport.driver_name == "py-amqp":
         link = connection.connection.transport
         receive, sock = link._quick_recv, link.sock
         link._quick_recv = lambda count: receive(max(count, AHEAD_BYTES) if sock.gettimeout() == 0 else count)
