@@ -5,14 +5,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import uuid
 from collections.abc import Iterable
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
+from taskyard.batches import changes
+from taskyard.batches.changes import Change
+from taskyard.failures import record
 from taskyard.jobs.models import Job
+from taskyard.jobs.redaction import redact_text
 from taskyard.jobs.states import State
 from taskyard.runtime.wakeup import WORK_WRITTEN, wake
 from taskyard.settings import get_settings
@@ -21,21 +27,26 @@ from taskyard.tasks.unique import unique_lock
 
 _NOT_STARTED = [State.PENDING.value, State.QUEUED.value, State.RETRYING.value, State.WAITING.value]
 _ENDED = [State.FAILED.value, State.CANCELLED.value]
+#: Of a job that is to be brought back.
+_LOOKED_AT = ("task", "tenant", "unique_key", "attempt", "error", "batch", "subject_type", "state")
 
 
 def cancel(
-    job_ids: Iterable[uuid.UUID], now: dt.datetime, *, reason: str = "cancelled", tenant: str | None = None
-) -> int:
+    job_ids: Iterable[uuid.UUID], now: dt.datetime, *, reason: str = "cancelled", message: str = "",
+    tenant: str | None = None,
+) -> int:  # fmt: skip
     """Cancel jobs; how many were cancelled or asked to stop.
 
     One that has not started never will: no message can claim a cancelled row, whatever restarts. A running one is
     asked: it stops at its next check (``track``, ``raise_if_cancelled``), within a second, or runs to its end.
+    ``reason`` is a word for programs, ``message`` a sentence of whoever cancels; secrets are taken out of it.
     """
     jobs = Job.objects.visible_to(tenant).filter(id__in=list(job_ids))
-    error = {"type": "Cancelled", "message": "", "reason": reason}
-    with transaction.atomic(using=get_settings().database):
+    error = {"type": "Cancelled", "message": redact_text(message), "reason": reason}
+    alias = get_settings().database
+    with transaction.atomic(using=alias):
         # Locked first: a job that is being claimed is either still to be cancelled or already to be asked.
-        list(jobs.order_by("id").select_for_update().values_list("id", flat=True))
+        locked = _lock(jobs)
         # Running ones first: one whose attempt ends meanwhile is found by the second statement, or by its settle.
         asked = jobs.filter(state=State.RUNNING.value).update(cancel_requested_at=now)
         moved = jobs.filter(state__in=_NOT_STARTED).update(
@@ -43,6 +54,7 @@ def cancel(
         )
         stopped = jobs.filter(state=State.CANCELLED.value, cancel_requested_at=now)
         door("tell_canvases")(list(stopped.values_list("id", flat=True)), reason)
+        changes.note(_changes((row for row in locked if row[3] in _NOT_STARTED), State.CANCELLED), alias, now)
         return moved + asked
 
 
@@ -53,30 +65,53 @@ def retry(job_ids: Iterable[uuid.UUID], now: dt.datetime, *, tenant: str | None 
     never ran, because its arguments would come from the step before: retry that one.
     """
     alias = get_settings().database
-    moved = 0
-    for job in Job.objects.visible_to(tenant).filter(id__in=list(job_ids), state__in=_ENDED):
-        if job.attempt == 0 and (job.error or {}).get("reason") == "upstream":
-            continue
-        lock = unique_lock(job.task, job.tenant, job.unique_key) if job.unique_key is not None else None
-        try:
-            with transaction.atomic(using=alias):
-                moved += Job.objects.visible_to(tenant).filter(id=job.id, state__in=_ENDED).update(
-                    state=State.PENDING.value, due=True, available_at=now, finished_at=None, expires_at=None,
-                    unique_lock=lock, cancel_requested_at=None, crashes=0, publishes=0,
-                    max_attempts=F("max_attempts") + 1,
-                )  # fmt: skip
-        except IntegrityError:
-            continue
+    rows = Job.objects.visible_to(tenant).filter(id__in=list(job_ids), state__in=_ENDED)
+    with transaction.atomic(using=alias):
+        # In one order, so that two who retry the same jobs wait for each other instead of locking each other out.
+        found = rows.order_by("id").select_for_update().only(*_LOOKED_AT)
+        jobs = [job for job in found if job.attempt or (job.error or {}).get("reason") != "upstream"]
+        moved = [job for job in jobs if job.unique_key is None]
+        _bring_back([job.id for job in moved], None, now)
+        for job in jobs:
+            if job.unique_key is None:
+                continue
+            with contextlib.suppress(IntegrityError), transaction.atomic(using=alias):
+                _bring_back([job.id], unique_lock(job.task, job.tenant, job.unique_key), now)
+                moved.append(job)
+        record.no_longer([job.id for job in moved], alias)
+        back = [Change(job.id, job.batch, job.subject_type, job.state, State.PENDING) for job in moved]
+        changes.note(back, alias, now)
     if moved:
         transaction.on_commit(lambda: wake(WORK_WRITTEN), using=alias)
-    return moved
+    return len(moved)
 
 
-def discard(job_ids: Iterable[uuid.UUID], now: dt.datetime, *, tenant: str | None = None) -> int:
-    """Set failed jobs aside as cancelled, so that nobody looks at them again; how many were."""
-    error = {"type": "Cancelled", "message": "", "reason": "discarded"}
-    return (
-        Job.objects.visible_to(tenant)
-        .filter(id__in=list(job_ids), state=State.FAILED.value)
-        .update(state=State.CANCELLED.value, finished_at=now, error=error)
-    )
+def _bring_back(job_ids: list[uuid.UUID], lock: str | None, now: dt.datetime) -> None:
+    Job.objects.visible_to(None).filter(id__in=job_ids, state__in=_ENDED).update(
+        state=State.PENDING.value, due=True, available_at=now, finished_at=None, expires_at=None, unique_lock=lock,
+        cancel_requested_at=None, crashes=0, publishes=0, max_attempts=F("max_attempts") + 1,
+    )  # fmt: skip
+
+
+def discard(job_ids: Iterable[uuid.UUID], now: dt.datetime, *, message: str = "", tenant: str | None = None) -> int:
+    """Set failed jobs aside as cancelled, so that nobody looks at them again; how many were.
+
+    ``message`` says why, in the words of whoever does it; secrets are taken out of it.
+    """
+    alias = get_settings().database
+    error = {"type": "Cancelled", "message": redact_text(message), "reason": "discarded"}
+    jobs = Job.objects.visible_to(tenant).filter(id__in=list(job_ids), state=State.FAILED.value)
+    with transaction.atomic(using=alias):
+        locked = _lock(jobs)
+        record.no_longer([row[0] for row in locked], alias)
+        moved = jobs.update(state=State.CANCELLED.value, finished_at=now, error=error)
+        changes.note(_changes(locked, State.CANCELLED), alias, now)
+        return moved
+
+
+def _lock(jobs: Any) -> list[tuple[Any, ...]]:
+    return list(jobs.order_by("id").select_for_update().values_list("id", "batch", "subject_type", "state"))
+
+
+def _changes(rows: Iterable[tuple[Any, ...]], after: State) -> list[Change]:
+    return [Change(job, batch, about, before, after) for job, batch, about, before in rows]

@@ -1,0 +1,1 @@
+"""Who acts, by which permission, and what is written down about it."""
