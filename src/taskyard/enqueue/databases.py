@@ -165,7 +165,14 @@ def is_within_transaction(alias: str) -> bool:
 
 
 def _record(jobs: Sequence[NewJob], control: str) -> set[uuid.UUID]:
-    return record(jobs, control, told=_noted.told)
+    written = record(jobs, control, told=_noted.told)
+    _refuse([job for job in jobs if job.id not in written], control)
+    return written
+
+
+def _refuse(jobs: Sequence[NewJob], control: str) -> None:
+    # Whose caller is about to be told needs no message that stays.
+    refuse_ids_of_others([job for job in jobs if job.id not in _noted.told], control)
 
 
 def _take(notice: Notice) -> None:
@@ -173,4 +180,4 @@ def _take(notice: Notice) -> None:
 
 
 #: How a relay hands jobs in.
-INTAKE = Intake(_record, set_off, _take)
+INTAKE = Intake(_record, _refuse, set_off, _take)

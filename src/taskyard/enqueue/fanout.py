@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from django.utils import timezone
 
 from taskyard.enqueue.databases import alias_of_call
-from taskyard.enqueue.many import Batch, EnqueueReport, Rejected
+from taskyard.enqueue.many import Bulk, EnqueueReport, Rejected
 from taskyard.enqueue.models import TenantPlace
 from taskyard.enqueue.owner import owner_of
 from taskyard.enqueue.row import payload_of
@@ -67,16 +67,16 @@ def enqueue_occurrence(
     """
     task, template = (_stand_in(pattern.task), pattern) if isinstance(pattern, NewJob) else (pattern, None)
     _refuse_hopeless_task(task)
-    batch = _FanOut(task, now, spread=spread or None, template=template)
-    batch.template.occurrence, batch.key = due
-    batch.is_unique = batch.is_unique or due.key is not None
-    return batch.write((name, kwargs) for name in tenants)
+    bulk = _FanOut(task, now, spread=spread or None, template=template)
+    bulk.template.occurrence, bulk.key = due
+    bulk.is_unique = bulk.is_unique or due.key is not None
+    return bulk.write((name, kwargs) for name in tenants)
 
 
-class _FanOut(Batch[Call]):
+class _FanOut(Bulk[Call]):
     """The calls of one ``enqueue_for_tenants``."""
 
-    REFUSALS = (*Batch.REFUSALS, NoTenant)
+    REFUSALS = (*Bulk.REFUSALS, NoTenant)
 
     def __init__(
         self, task: Task[Any, Any], now: dt.datetime, *, spread: dt.timedelta | None, template: NewJob | None = None

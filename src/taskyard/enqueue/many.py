@@ -20,7 +20,7 @@ from taskyard.enqueue.row import payload_of, template_of
 from taskyard.enqueue.writing import control_alias, wake_feeder, write
 from taskyard.errors import InvalidName, NoTenant, PayloadError, TaskyardError, TenantMismatch
 from taskyard.jobs.ids import new_id_texts
-from taskyard.jobs.rows import copying, newjob
+from taskyard.jobs.rows import copying, newjob, tally
 from taskyard.jobs.rows.copying import Copied
 from taskyard.jobs.rows.newjob import NewJob
 from taskyard.jobs.rows.sql import Sql
@@ -71,7 +71,7 @@ def enqueue_many(
     return _Many(task, timezone.now(), spread, alias=alias_of_call(task.call.database)).write(calls)
 
 
-class Batch(Generic[C]):
+class Bulk(Generic[C]):
     """Many calls of one task, of a kind ``C``: what is the same in all of them is made once."""
 
     #: What is wrong with one call alone, and leaves the others as they are.
@@ -89,7 +89,7 @@ class Batch(Generic[C]):
         self.template = template_of(task, now) if template is None else template
         self.limit = get_settings().max_payload_bytes
         #: Whether rows may have keys.
-        self.is_unique = bool(task.options.unique)
+        self.is_unique = bool(task.options.unique or task.call.unique_key)
         self.rejected: list[Rejected] = []
         #: Calls looked at, and those of them that could be written.
         self.seen = self.total = 0
@@ -114,7 +114,7 @@ class Batch(Generic[C]):
         raise NotImplementedError
 
 
-class _Many(Batch[Mapping[str, Any]]):
+class _Many(Bulk[Mapping[str, Any]]):
     """The calls of one ``enqueue_many``."""
 
     def __init__(self, task: Task[Any, Any], now: dt.datetime, spread: dt.timedelta | None, *, alias: str) -> None:
@@ -149,47 +149,49 @@ def _common_tenant(task: Task[Any, Any]) -> str:
     return tenant
 
 
-def _copy(batch: Batch[C], calls: Iterable[C]) -> int:
-    options = batch.task.options
-    copier = copying.Copier(Sql(batch.alias), batch.template, is_unique=batch.is_unique)
+def _copy(bulk: Bulk[C], calls: Iterable[C]) -> int:
+    options = bulk.task.options
+    copier = copying.Copier(Sql(bulk.alias), bulk.template, is_unique=bulk.is_unique)
     # The calls of a chunk are all taken before anything is written, and what the project itself makes of a call (a
     # key, a tenant) is made then too: all of that may ask the same connection.
     is_quiet = not callable(options.unique) and not callable(options.tenant_from)
     chunks, created = _chunks(iter(calls), COPY_CHUNK), 0
-    chunk = _next(batch, chunks)
-    rows = list(batch.rows(chunk))
+    chunk = _next(bulk, chunks)
+    rows = list(bulk.rows(chunk))
     while chunk:
-        chunk = _next(batch, chunks)
+        chunk = _next(bulk, chunks)
         upcoming: list[Copied] = []
-        coming = map(upcoming.append, batch.rows(chunk))
+        coming = map(upcoming.append, bulk.rows(chunk))
         created += copier.write(rows, meanwhile=coming if is_quiet else iter(())) if rows else 0
         deque(coming, maxlen=0)
         rows = upcoming
     if created:
-        transaction.on_commit(wake_feeder, using=batch.alias)
+        if bulk.template.batch is not None:
+            tally.add(Sql(bulk.alias), {(bulk.template.batch, tally.ADDED): created})
+        transaction.on_commit(wake_feeder, using=bulk.alias)
     return created
 
 
-def _next(batch: Batch[C], chunks: Iterator[list[C]]) -> list[C]:
+def _next(bulk: Bulk[C], chunks: Iterator[list[C]]) -> list[C]:
     chunk = next(chunks, [])
-    batch.prepare(chunk)
+    bulk.prepare(chunk)
     return chunk
 
 
-def _insert(batch: Batch[C], calls: Iterable[C]) -> int:
+def _insert(bulk: Bulk[C], calls: Iterable[C]) -> int:
     created = 0
     for chunk in _chunks(iter(calls), CHUNK):
-        batch.prepare(chunk)
-        new = [copying.as_new_job(batch.template, row) for row in sorted(batch.rows(chunk), key=_by_lock)]
-        created += len(write(new, batch.alias)) if new else 0
+        bulk.prepare(chunk)
+        new = [copying.as_new_job(bulk.template, row) for row in sorted(bulk.rows(chunk), key=_by_lock)]
+        created += len(write(new, bulk.alias)) if new else 0
     return created
 
 
-def _put(batch: Batch[C], calls: Iterable[C]) -> int:
+def _put(bulk: Bulk[C], calls: Iterable[C]) -> int:
     for chunk in _chunks(iter(calls), CHUNK):
-        batch.prepare(chunk)
-        put([copying.as_new_job(batch.template, row) for row in batch.rows(chunk)], batch.alias)
-    return batch.total
+        bulk.prepare(chunk)
+        put([copying.as_new_job(bulk.template, row) for row in bulk.rows(chunk)], bulk.alias)
+    return bulk.total
 
 
 def _by_lock(row: Copied) -> str:

@@ -57,7 +57,7 @@ def template_of(task: Task[Any, Any], now: dt.datetime) -> NewJob:
         priority=options.priority if call.priority is None else call.priority,
         max_attempts=options.retry.max_retries + 1,
         soft_time_limit=seconds(options.soft_time_limit), time_limit=seconds(options.time_limit),
-        parent=running.id if running else None, root=running.root if running else None,
+        parent=running.id if running else None, root=running.root if running else None, batch=call.batch,
         **_about(call),
     )  # fmt: skip
 
@@ -66,14 +66,15 @@ def payload_of(
     task: Task[Any, Any], args: Sequence[Any], *, kwargs: Mapping[str, Any], tenant: str, limit_bytes: int
 ) -> tuple[tuple[str, str], str | None, str | None]:
     """Arguments as JSON texts, the unique key and its lock; raises for what the task does not take."""
-    unique = task.options.unique
+    own_key = task.call.unique_key
+    unique = None if own_key else task.options.unique
     given = kwargs
     if args or not task.accepts(kwargs) or not names_only(unique, kwargs):
         given = _bind(task, args, kwargs).arguments
     texts = encode_arguments(task.name, args, kwargs, limit_bytes)
-    if not unique:
+    if not unique and not own_key:
         return texts, None, None
-    key = unique_key(task.name, unique, given)
+    key = own_key or unique_key(task.name, unique or True, given)
     newjob.refuse_odd_key(key)
     return texts, key, unique_lock(task.name, tenant, key)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import uuid
+from collections import Counter
 from collections.abc import Container, Sequence
 
 from django.db import transaction
@@ -13,7 +14,7 @@ from django.db.models import Q
 from taskyard import events
 from taskyard.errors import DuplicateJob, TaskyardError
 from taskyard.jobs.models import Job
-from taskyard.jobs.rows import newjob
+from taskyard.jobs.rows import newjob, tally
 from taskyard.jobs.rows.newjob import NewJob
 from taskyard.jobs.rows.sql import Sql
 from taskyard.runtime.wakeup import WORK_WRITTEN, wake
@@ -54,6 +55,10 @@ def record(
     awaited = [job for job in refused if _is_awaited(job) or (told is not None and job.id not in told)]
     if awaited:
         written |= _refuse_aloud(awaited, alias)
+    # Members are what was written: a call whose key is held is none.
+    members = [job.batch for job in jobs if job.batch is not None and job.id in written]
+    if members:
+        tally.add(Sql(alias), {(batch, tally.ADDED): count for batch, count in Counter(members).items()})
     if written and events.job_enqueued.receivers:
         for job in jobs:
             if job.id in written:

@@ -46,6 +46,7 @@ class NewJob:
     parent: uuid.UUID | None = None
     root: uuid.UUID | None = None
     occurrence: int | None = None
+    batch: uuid.UUID | None = None
     tags: str | None = None
     trace: str = ""
     state: str = State.PENDING
@@ -56,7 +57,7 @@ class NewJob:
 #: Columns that differ from row to row.
 FIELDS = tuple(field.name for field in dataclasses.fields(NewJob))
 _TIMES = frozenset({"created_at", "available_at", "expires_at", "finished_at"})
-_UUIDS = frozenset({"id", "parent", "root"})
+_UUIDS = frozenset({"id", "parent", "root", "batch"})
 #: Columns a new row fills with a constant.
 CONSTANTS = {"attempt": 0, "crashes": 0, "publishes": 0, "custom_state": "''", "progress_message": "''"}
 #: SQLite's oldest supported builds take 32,766 parameters in one statement.

@@ -16,6 +16,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from taskyard.jobs.rows import prepared
 
 TABLE = "taskyard_job"
+#: What happened to members of batches and is not added up yet.
+TALLY = "taskyard_batchtally"
 #: Takes a queued job back into the table: what it was before it was fed.
 PUT_BACK = "state = CASE WHEN attempt = 0 THEN 'pending' ELSE 'retrying' END, publishes = 0"
 
@@ -34,6 +36,13 @@ class Wish(NamedTuple):
     tenant: str
     most: int
     since: dt.datetime | None = None
+
+
+def _counted(update: str, state: str, delta: str, *, tail: str = "") -> str:
+    """An update that returns ids and batches, with the tallies of the batches; it returns the ids."""
+    tallies = f"SELECT batch, '{state}', {delta} FROM moved WHERE batch IS NOT NULL{tail}"
+    insert = f"INSERT INTO {TALLY} (batch, what, delta) {tallies}"
+    return f"WITH moved AS ({update}), told AS ({insert}) SELECT id FROM moved"
 
 
 class Sql:
@@ -70,6 +79,20 @@ class Sql:
                 return None
             return self.one(f"SELECT {returning} FROM {TABLE} WHERE id = %s", [self.uuid(job_id)])
 
+    def end(
+        self, job_id: UUID, assign: str, guard: str, params: Sequence[Any], *, state: str, weak: bool = False
+    ) -> bool:
+        """:meth:`change` to a final state, which its batch counts; whether it changed. One statement on PostgreSQL."""
+        if self.vendor == "postgresql":
+            tail = self._weak() if weak else ""
+            update = f"UPDATE {TABLE} SET {assign} WHERE {guard} AND id = %s{tail} RETURNING id, batch"
+            return self.one(_counted(update, state, "1"), [*params, job_id]) is not None
+        with transaction.atomic(using=self.alias):
+            row = self.change(job_id, assign, guard, params, returning="batch")
+            if row is not None and row[0] is not None:
+                self.execute(f"INSERT INTO {TALLY} (batch, what, delta) VALUES (%s, %s, 1)", [row[0], state])
+        return row is not None
+
     def change_many(
         self, assign: str, guard: str, params: Sequence[Any], *, job_ids: Sequence[UUID], returning: str
     ) -> list[tuple[Any, ...]]:
@@ -77,15 +100,23 @@ class Sql:
         update = f"UPDATE {TABLE} SET {assign} WHERE {guard} AND id = ANY(%s::uuid[]){self._weak()}"
         return self.all(f"{update} RETURNING {returning}", [*params, [str(job_id) for job_id in job_ids]])
 
-    def succeed_many(self, ends: Sequence[tuple[UUID, dt.datetime, dt.datetime, str | None]], token: int) -> set[UUID]:
-        """On PostgreSQL, end attempts (id, start, end, result) that hold ``token`` as succeeded; the ids of those."""
+    def succeed_many(
+        self, ends: Sequence[tuple[UUID, dt.datetime, dt.datetime, str | None]], token: int, *, members: bool = False
+    ) -> set[UUID]:
+        """On PostgreSQL, end attempts (id, start, end, result) that hold ``token`` as succeeded; the ids of those.
+
+        ``members``: some of them are members of batches, which count them.
+        """
         statement = (
             f"UPDATE {TABLE} AS job SET state = 'succeeded', custom_state = '', started_at = its.started_at,"
             " finished_at = its.finished_at, result = its.result, error = NULL, unique_lock = NULL, crashes = 0"
             " FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[], %s::text[])"
             " AS its(id, started_at, finished_at, result)"
-            f" WHERE job.id = its.id AND job.claim = %s AND job.state = 'running'{self._weak()} RETURNING job.id"
+            f" WHERE job.id = its.id AND job.claim = %s AND job.state = 'running'{self._weak()}"
+            " RETURNING job.id, job.batch"
         )
+        if members:
+            statement = _counted(statement, "succeeded", "count(*)", tail=" GROUP BY batch")
         texts = [(str(job_id), start.isoformat(), end.isoformat(), result) for job_id, start, end, result in ends]
         columns = [list(column) for column in zip(*texts, strict=True)]
         return {self.read_uuid(row[0]) for row in self.all(statement, [*columns, token])}
