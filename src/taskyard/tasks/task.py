@@ -7,6 +7,7 @@ import datetime as dt
 import functools
 import inspect
 import re
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
@@ -14,6 +15,7 @@ from django.apps import apps
 
 from taskyard.errors import InvalidTask
 from taskyard.tasks import registry
+from taskyard.tasks.answers import Answers, check_answers
 from taskyard.tasks.doors import door
 from taskyard.tasks.retry import NO_RETRY, RetryPolicy
 from taskyard.tasks.unique import Unique
@@ -42,10 +44,12 @@ class TaskOptions:
     bind: bool = False
     tracked: bool = True
     pack: bool = False
+    errors: Answers = dataclasses.field(default_factory=dict)
     tenant_scope: str = "any"
     tenant_from: str | Callable[[Mapping[str, Any]], Any] | None = None
     tenant_databases: tuple[str, ...] | None = None
     tenant_cache: dt.timedelta | None = None
+    sensitive: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class CallOptions:
     database: str | None = None
     created_by: Any = None
     tags: tuple[str, ...] = ()
+    unique_key: str | None = None
+    batch: uuid.UUID | None = None
 
 
 class Task(Generic[P, R]):
@@ -118,6 +124,7 @@ class Task(Generic[P, R]):
         database: str | None = None,
         created_by: Any = None,
         tags: Iterable[str] = (),
+        unique_key: str | None = None,
     ) -> Task[P, R]:
         """The same task with options for one call.
 
@@ -125,10 +132,13 @@ class Task(Generic[P, R]):
         sooner. ``database`` names the alias whose transaction the job belongs to: that of the jobs, a tenant's own, or
         one of ``TASKYARD["OUTBOX_DATABASES"]``; the default is the current tenant's database where tenants have their
         own. ``subject`` is a saved model instance the job is about. ``tenant`` is a name, or with django-tenants the
-        tenant object; the empty name is nobody. The default is the current tenant.
+        tenant object; the empty name is nobody. The default is the current tenant. ``unique_key`` is a text: at most
+        one unfinished job of this tenant, task and key, whatever the declaration says.
         """
         _check_priority(self.name, priority)
-        given = CallOptions(queue_name, priority, run_after, tenant, subject, database, created_by, tuple(tags))
+        given = CallOptions(
+            queue_name, priority, run_after, tenant, subject, database, created_by, tuple(tags), unique_key
+        )
         merged = {
             field.name: getattr(given, field.name) or getattr(self.call, field.name)
             for field in dataclasses.fields(CallOptions)
@@ -196,6 +206,8 @@ def task(
     bind: bool = ...,
     tracked: bool = ...,
     pack: bool = ...,
+    errors: Answers = ...,
+    sensitive: tuple[str, ...] = ...,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(func: Callable[P, R] | None = None, /, *, name: str | None = None, **options: Any) -> Any:
     """Declare a task.
@@ -213,12 +225,16 @@ def task(func: Callable[P, R] | None = None, /, *, name: str | None = None, **op
         pack: for bodies of a few milliseconds: many jobs travel in one message and run one after another in one
             process. Each is claimed, settled, retried and timed on its own; ends are written together, so that up to a
             quarter of a second of finished work runs again after a crash. No time limits; a retry travels alone.
+        errors: ``{InsufficientFunds: 402}``: what a client is told, where one of these ends a request that ran the body
+            (``docs/tasks.md``). A class, with its subclasses, has one status in all tasks.
         tenant_scope: ``"any"`` (default) runs as the tenant that enqueued it, or outside of all tenants if nobody was
             current then; ``"tenant"`` needs a tenant; ``"public"`` always runs outside of all tenants.
         tenant_from: the argument that says for which tenant a call is (or a callable of the arguments); a call whose
             argument differs from the current tenant is refused.
         tenant_databases: aliases to switch for this task, with schemas (``TENANT_DATABASES``).
         tenant_cache: how old what is known of the tenant may be, for this task (``TENANT_CACHE``).
+        sensitive: names of arguments, and of keys within them, whose values are secrets beside those of
+            ``TASKYARD["SENSITIVE"]``: taken out wherever the job is shown, and of its stored errors.
         tracked: False sends a plain Celery message without a row: none of the promises hold for it.
 
     Raises :class:`~taskyard.errors.InvalidTask` for a declaration that cannot work.
@@ -233,7 +249,11 @@ def task(func: Callable[P, R] | None = None, /, *, name: str | None = None, **op
         if options.get("retry") is None:
             options.pop("retry", None)
         declared: Task[P, R] = Task(function, full_name, TaskOptions(**options))
-        _check(declared)
+        if not _NAME.fullmatch(full_name):
+            raise InvalidTask(
+                full_name, "the name must have the form <app_label>.<action>, for example 'shop.send_mail'"
+            )
+        check_options(declared)
         registry.register(declared)
         return declared
 
@@ -250,12 +270,9 @@ def default_name(function: Callable[..., Any]) -> str:
     return f"{parts[-1] if parts else 'main'}.{function.__name__}"
 
 
-def _check(declared: Task[Any, Any]) -> None:
+def check_options(declared: Task[Any, Any]) -> None:
+    """Raise :class:`~taskyard.errors.InvalidTask` for options that cannot work."""
     options = declared.options
-    if not _NAME.fullmatch(declared.name):
-        raise InvalidTask(
-            declared.name, "the name must have the form <app_label>.<action>, for example 'shop.send_mail'"
-        )
     _check_priority(declared.name, options.priority)
     if options.unique_until not in ("start", "end"):
         raise InvalidTask(declared.name, f"unique_until must be 'start' or 'end', not {options.unique_until!r}")
@@ -264,6 +281,9 @@ def _check(declared: Task[Any, Any]) -> None:
     if options.pack and (options.time_limit or options.soft_time_limit or not options.tracked):
         raise InvalidTask(declared.name, "pack=True is for tracked tasks without time limits: jobs share a message")
     _check_tenant_options(declared)
+    check_answers(declared.name, options.errors)
+    if not isinstance(options.sensitive, tuple) or not all(isinstance(name, str) for name in options.sensitive):
+        raise InvalidTask(declared.name, f"sensitive must be a tuple of names, not {options.sensitive!r}")
     for field in ("soft_time_limit", "time_limit"):
         limit = getattr(options, field)
         if limit is not None and not isinstance(limit, dt.timedelta):
