@@ -14,12 +14,12 @@ from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
-from taskyard.entrypoint.commands.limits import held_back
-from taskyard.entrypoint.diagnosis import database, outboxes, tenants, work
-from taskyard.entrypoint.diagnosis.finding import Finding
 from taskyard.jobs import queries
 from taskyard.jobs.detail import find_job
 from taskyard.models import Attempt, Job, Lease, QueueSetting, TenantSetting
+from taskyard.monitoring.diagnosis import database, outboxes, tenants, work
+from taskyard.monitoring.diagnosis.finding import Finding
+from taskyard.operations.acting.held import held_back
 from tests.integration.shelf import put, register
 
 pytestmark = pytest.mark.django_db

@@ -4,28 +4,30 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.checks import run_checks
 from django.test import override_settings
 
-from taskyard.checks import check_schemas
+from taskyard.checks.tenants import check_schemas
 
 GOOD = {"SHARED_APPS": ["django_tenants", "taskyard"], "TENANT_APPS": ["shop"]}
 
 
 def said(aliases: list[str], **changes: Any) -> str:
     with override_settings(TASKYARD={"TENANCY": "schemas", "TENANT_DATABASES": aliases}, **{**GOOD, **changes}):
-        errors = check_schemas(None)
-    assert {error.id for error in errors} <= {"taskyard.E003"}
-    return "\n".join(f"{error.msg} {error.hint}" for error in errors)
+        errors = list(check_schemas())
+    assert {error.number for error in errors} <= {"E003"}
+    return "\n".join(f"{error.says} {error.hint}" for error in errors)
 
 
 def test_a_project_of_another_kind_is_not_asked() -> None:
     with override_settings(TASKYARD={"TENANCY": "rows"}, TENANT_APPS=["taskyard"]):
-        assert check_schemas(None) == []
+        assert list(check_schemas()) == []
 
 
 def test_settings_that_cannot_be_read_are_the_matter_of_another_check() -> None:
     with override_settings(TASKYARD={"TENANCY": "schemata"}):
-        assert check_schemas(None) == []
+        said = {error.id for error in run_checks(tags=["taskyard"])}
+    assert ("taskyard.E001" in said, "taskyard.E003" in said) == (True, False)
 
 
 @pytest.mark.skipif(settings.KIND != "schemas", reason="for TASKYARD_TEST_TENANCY=schemas")
@@ -41,7 +43,7 @@ def test_a_project_without_django_tenants_is_told_what_is_missing() -> None:
 
 
 def test_without_the_package_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskyard.checks.find_spec", lambda name: None)
+    monkeypatch.setattr("taskyard.checks.tenants.find_spec", lambda name: None)
     assert "pip install 'taskyard[schemas]'" in said(["default"])
 
 
