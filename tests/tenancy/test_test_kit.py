@@ -8,10 +8,11 @@ from django.conf import settings
 from django.db import connections
 from django.test import TestCase, override_settings
 
+from taskyard.errors import UnknownTenant
 from taskyard.models import Job
-from taskyard.tenancy import current_tenant, tenant_context
+from taskyard.tenancy import current_tenant, set_tenant, tenant_context
 from taskyard.tenancy.databases import database_of, forget_tenants
-from taskyard.testing import tenants_allowed
+from taskyard.testing import TaskyardTestMixin, as_tenant, tenants_allowed
 from tests.tenancy import kinds
 from tests.tenancy.shop import tasks
 
@@ -98,3 +99,34 @@ def test_it_leaves_no_alias_and_no_connection_behind() -> None:
         seen.append(wrapper)
     assert seen[0].connection is None
     assert not [alias for alias in connections if alias.startswith("tenant:")]
+
+
+def test_a_test_is_a_tenant_whatever_the_kind_and_its_jobs_are_that_tenants() -> None:
+    class AsATenant(TaskyardTestMixin, TestCase):
+        def setUp(self) -> None:
+            self.become_tenant("acme")
+
+        def test_its_jobs(self) -> None:
+            job = tasks.visit.enqueue(text="mine")
+            self.assert_enqueued(tasks.visit, {"text": "mine"}, tenant="acme")
+            with self.assertRaisesRegex(AssertionError, "tenant='globex' was not enqueued"):
+                self.assert_enqueued(tasks.visit, tenant="globex")
+            self.run_jobs()
+            self.assertEqual(self.assert_state(job, "succeeded").result, "acme")
+            self.assertEqual([visit["text"] for visit in kinds.visits("acme")], ["mine"])
+            self.assertEqual(current_tenant(), "acme")
+
+        def test_what_a_second_run_leaves_with_the_tenant(self) -> None:
+            with self.assertRaisesRegex(AssertionError, "(?s)not safe to run twice.*shop.Visit: .*twice"):
+                self.assert_idempotent(tasks.visit, {"text": "twice"})
+
+    assert outcome(run(AsATenant)) == (2, [])
+    assert current_tenant() == ""
+
+
+def test_a_tenant_that_does_not_exist_or_is_left_behind_fails_the_test() -> None:
+    with pytest.raises(UnknownTenant), as_tenant("nobody-knows"):
+        pass
+    with pytest.raises(AssertionError, match="to be tenant 'acme' and ended as 'globex'"), as_tenant("acme"):
+        set_tenant("globex")
+    assert current_tenant() == ""

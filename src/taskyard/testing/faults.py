@@ -20,7 +20,15 @@ from pathlib import Path
 
 from taskyard.runtime.faults import POINTS, arm, disarm
 
-__all__ = ["POINTS", "arm", "armed", "disarm", "killing", "raising"]
+__all__ = ["POINTS", "Died", "arm", "armed", "disarm", "dying", "killing", "raising"]
+
+
+class Died(BaseException):
+    """Stands for the death of a worker where jobs run in the test's own process; no task can catch it by accident."""
+
+    def __init__(self, point: str) -> None:
+        self.point = point
+        super().__init__(f"died at the fault point {point!r}, as a test asked for")
 
 
 @contextmanager
@@ -34,6 +42,26 @@ def armed(point: str, action: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         disarm()
+
+
+@contextmanager
+def dying(point: str) -> Iterator[None]:
+    """The first attempt that gets to the point within the block ends there, as if its worker had been killed.
+
+    For jobs that run in the test's process: :func:`taskyard.testing.run_jobs` takes the worker for lost, and the job
+    runs again. Raises ``AssertionError`` at the end of the block if nothing got there.
+    """
+    struck: list[str] = []
+
+    def strike() -> None:
+        if not struck:
+            struck.append(point)
+            raise Died(point)
+
+    with armed(point, strike):
+        yield
+    if not struck:
+        raise AssertionError(f"No attempt got to the fault point {point!r}.")
 
 
 def killing(mark: Path, *, before: Callable[[], None] | None = None) -> Callable[[], None]:
