@@ -16,6 +16,9 @@ POINTS = {
     "settle.moved": "inside the transaction: the state is written, what follows is not",
     "settle.written": "inside the transaction: everything is written, nothing committed",
     "settle.done": "the end has committed, the message is not acknowledged",
+    "tally.taken": "inside a teller's transaction: news of a batch are taken out of the table, nothing is added up",
+    "tally.written": "inside a teller's transaction: counts and callbacks are written, nothing committed",
+    "tally.done": "counts and callbacks have committed",
 }
 
 _armed: dict[str, Callable[[], None]] = {}

@@ -6,10 +6,12 @@ import datetime as dt
 import os
 import socket
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from django.db.models import F
 
+from taskyard.runtime import ticks
 from taskyard.runtime.models import Worker
 from taskyard.settings import get_settings
 from taskyard.version import __version__
@@ -20,12 +22,21 @@ class Heartbeat:
 
     name = "heartbeat"
     channels: Sequence[str] = ()
+    #: What the row says the process is.
+    role = "worker"
 
     def __init__(
-        self, worker: uuid.UUID, *, name: str, queues: Sequence[str], slots: int, children: Callable[[], Sequence[int]]
+        self,
+        worker: uuid.UUID,
+        *,
+        name: str,
+        queues: Sequence[str] = (),
+        slots: int = 0,
+        children: Callable[[], Sequence[int]] = list,
+        doing: Callable[[dt.datetime], Mapping[str, Any]] | None = None,
     ) -> None:
         self.worker, self.node = worker, name
-        self.queues, self.slots, self.children = list(queues), slots, children
+        self.queues, self.slots, self.children, self.doing = list(queues), slots, children, doing
         self._stopping_at: dt.datetime | None = None
 
     def register(self, now: dt.datetime) -> None:
@@ -33,9 +44,9 @@ class Heartbeat:
         Worker.objects.using(get_settings().database).update_or_create(
             id=self.worker,
             defaults={
-                "name": self.node, "host": socket.gethostname(), "pid": os.getpid(), "queues": self.queues,
-                "slots": self.slots, "children": list(self.children()), "version": __version__, "started_at": now,
-                "heartbeat_at": now, "stopping_at": self._stopping_at,
+                "role": self.role, "name": self.node, "host": socket.gethostname(), "pid": os.getpid(),
+                "queues": self.queues, "slots": self.slots, "children": list(self.children()), "version": __version__,
+                "started_at": now, "heartbeat_at": now, "stopping_at": self._stopping_at, "pulse": self._pulse(now),
             },
         )  # fmt: skip
 
@@ -48,7 +59,8 @@ class Heartbeat:
     def run_once(self, now: dt.datetime) -> int:
         """One beat."""
         rows = Worker.objects.using(get_settings().database).filter(id=self.worker)
-        if not rows.update(beats=F("beats") + 1, heartbeat_at=now, children=list(self.children())):
+        said = {"heartbeat_at": now, "children": list(self.children()), "pulse": self._pulse(now)}
+        if not rows.update(beats=F("beats") + 1, **said):
             self.register(now)
         return 1
 
@@ -62,3 +74,12 @@ class Heartbeat:
     def stop(self) -> None:
         """Leave: the row goes, and with it the claim on queued jobs in hand."""
         Worker.objects.using(get_settings().database).filter(id=self.worker).delete()
+
+    def _pulse(self, now: dt.datetime) -> dict[str, Any]:
+        return {**(self.doing(now) if self.doing is not None else {}), "agents": ticks.ticks()}
+
+
+class SchedulerHeartbeat(Heartbeat):
+    """That of a process which carries agents and takes no jobs."""
+
+    role = "scheduler"

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from django.db import connections
 
+from taskyard.runtime import ticks
 from taskyard.runtime.wakeup import Listener
 
 logger = logging.getLogger(__name__)
@@ -55,12 +56,21 @@ class Loop(threading.Thread):
         self._stop_asked = threading.Event()
         self._listener: Listener | None = None
 
+    def start(self) -> None:
+        """Let it run; one that never comes out of its first turn is late from here on."""
+        ticks.note(self.agent.name, dt.datetime.now(dt.UTC))
+        super().start()
+
     def run(self) -> None:
         """Until :meth:`ask_to_stop`."""
         self._listener = listener = Listener(*self.agent.channels) if self.agent.channels else None
+        name = self.agent.name
         while not self._stop_asked.is_set():
-            seconds = self.turn(dt.datetime.now(dt.UTC), is_deaf=listener is None or listener.is_deaf)
+            now = dt.datetime.now(dt.UTC)
+            seconds = self.turn(now, is_deaf=listener is None or listener.is_deaf)
+            ticks.note(name, now, wait_seconds=seconds, failures=self._failures)
             self._wait(listener if not self._failures else None, seconds)
+        ticks.forget(name)
         self._end(listener)
 
     def turn(self, now: dt.datetime, *, is_deaf: bool) -> float:

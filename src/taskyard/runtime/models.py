@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from django.db import models
 
 from taskyard.runtime.fields import JsonTextField
 
 
 class Worker(models.Model):
-    """One worker process: what it consumes, who its children are, and when it was last heard of."""
+    """One process that works or carries agents: what it consumes, who its children are, when it was last heard of."""
 
     id = models.UUIDField(primary_key=True)
+    #: ``worker``, or ``scheduler`` for one that carries agents alone.
+    role = models.CharField(max_length=16, default="worker", db_default="worker")
     #: Celery's node name, ``name@host``.
     name = models.CharField(max_length=255)
     host = models.CharField(max_length=255)
@@ -28,9 +32,13 @@ class Worker(models.Model):
     heartbeat_at = models.DateTimeField()
     #: Set when it was asked to stop: it takes nothing new.
     stopping_at = models.DateTimeField(null=True)
+    #: How it goes on, as of its last heartbeat: ``{"agents": {name: {"at", "next_at", "failures"}}}``; of a worker
+    #: ``claimed_at``, ``in_hand`` and ``is_connecting`` too (:mod:`taskyard.runtime.heartbeat`). NULL: it does not say.
+    pulse = JsonTextField(null=True)
 
     class Meta:
         app_label = "taskyard"
+        permissions: ClassVar[list[Any]] = [("stop_worker", "Can stop workers")]
 
     def __str__(self) -> str:
         return self.name
