@@ -1,4 +1,4 @@
-"""The form of a schedule in a real browser, under a strict content security policy (tests/app/policy.py)."""
+"""The admin in a real browser, under a strict content security policy (tests/app/policy.py)."""
 
 import datetime as dt
 from typing import Any
@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 
+from taskyard.jobs.models import Job
 from taskyard.schedules import Every
 from taskyard.schedules.models import Schedule
 from tests import browsers
+from tests.integration.shelf import put
 
 ADD = "/admin/taskyard/schedule/add/"
 
@@ -75,3 +78,38 @@ def look_without_javascript(browser: Any, cookies: Any, *, page_at: str) -> None
     page.fill("#id_expression", "0 8 * * MON")
     page.get_by_role("button", name="Preview").click()
     expect(page.locator(".taskyard-runs")).to_contain_text("At 08:00 on Monday, UTC")
+
+
+def test_failed_jobs_are_retried_on_a_narrow_dark_page_without_javascript(cookies: Any, live_server: Any) -> None:
+    now = timezone.now()
+    error = {"type": "builtins.ValueError", "message": "a long sentence about row 17 " * 5, "reason": ""}
+    jobs = [put(now, state="failed", finished_at=now, attempt=1, error=error, queue="low") for _ in range(3)]
+    with browsers.chromium() as browser:
+        context = browser.new_context(
+            java_script_enabled=False, viewport={"width": 320, "height": 640}, color_scheme="dark"
+        )
+        context.add_cookies(cookies)
+        page = context.new_page()
+        assert leaf_and_retry(page, live_server.url, jobs[0].id) == []
+    assert {job.state for job in Job.objects.visible_to(None)} == {"pending", "failed"}
+    assert Job.objects.failed().count() == 2
+
+
+def leaf_and_retry(page: Any, site: str, job: Any) -> list[str]:
+    """Pages that were wider than the screen."""
+    from playwright.sync_api import expect
+
+    wide = []
+    for path in ("job/", f"job/{job}/change/", "failuregroup/", "batch/", "queuesetting/", "worker/", "auditentry/"):
+        page.goto(f"{site}/admin/taskyard/{path}")
+        # What is wide scrolls within itself.
+        if page.evaluate("document.documentElement.scrollWidth") > 320:
+            wide.append(path)
+    page.goto(f"{site}/admin/taskyard/job/?state=failed")
+    page.locator(f'input[name="_selected_action"][value="{job}"]').check()
+    page.locator('select[name="action"]').select_option("retry_chosen")
+    page.locator('button[name="index"]').click()
+    page.get_by_label("Reason").fill("the disk is back")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator(".messagelist")).to_contain_text("The job: brought back.")
+    return wide

@@ -18,6 +18,8 @@ from django.utils.datastructures import MultiValueDict
 
 from taskyard.admin.form import ScheduleForm
 from taskyard.jobs.models import Job
+from taskyard.models import AuditEntry
+from taskyard.operations import Actor
 from taskyard.schedules import At, Bounds, Calendar, Cron, Every
 from taskyard.schedules.models import Occurrence, Schedule, ScheduleVersion
 from taskyard.schedules.recurrence import explain
@@ -45,7 +47,7 @@ def ada(client: Client) -> User:
 @pytest.fixture
 def viewer(client: Client) -> User:
     user = User.objects.create_user("vera", is_staff=True)
-    user.user_permissions.add(Permission.objects.get(codename="view_schedule"))
+    user.user_permissions.set(Permission.objects.filter(codename__in=["view_schedule", "view_payload"]))
     client.force_login(user)
     return user
 
@@ -141,7 +143,7 @@ def test_a_form_that_is_saved_as_it_is_changes_nothing(name: str) -> None:
         with timezone.override(zone):
             form = typed_into(row)
             assert form.is_valid(), form.errors
-            assert form.define(by="ada").version == 1
+            assert form.define(Actor.system("ada")).version == 1
     assert ScheduleVersion.objects.count() == 1
 
 
@@ -475,6 +477,51 @@ def test_who_may_only_look_sees_and_cannot_act(viewer: User, client: Client) -> 
     client.post(LIST, {"action": "run_chosen", "said": "yes", "_selected_action": [row.pk]})
     assert not Job.objects.exists()
     assert client.get("/admin/taskyard/occurrence/").status_code == 403
+
+
+def test_who_may_not_see_payload_is_not_shown_arguments_and_edits_nothing(client: Client) -> None:
+    row = define(kwargs={"n": "xyzzy-1"})
+    define(kwargs={"n": "xyzzy-2"})
+    blind = User.objects.create_user("bea", is_staff=True)
+    blind.user_permissions.set(Permission.objects.filter(codename__endswith="_schedule"))
+    client.force_login(blind)
+    page = text_of(client.get(change(row)))
+    assert "xyzzy" not in page
+    assert "kwargs: <code>…</code>" in page
+    assert "Run now" in page and 'name="_save"' not in page
+    assert client.post(change(row), {"kwargs": "{}"}).status_code == 403
+    assert client.get(ADD).status_code == 403
+    assert client.get("/admin/taskyard/scheduleversion/").status_code == 403
+    assert client.post(f"{LIST}{row.pk}/disable/").status_code == 302
+    assert not Schedule.objects.get(pk=row.pk).enabled
+
+
+def test_what_is_done_here_stands_in_the_audit(ada: User, client: Client) -> None:
+    row = define()
+    client.post(f"{LIST}{row.pk}/pause/", {"said": "yes", "reason": "deploy"})
+    send(client, change(row), kwargs='{"n": 4}')
+    client.post(f"{LIST}{row.pk}/delete/", {"post": "yes"})
+    entries = list(AuditEntry.objects.order_by("pk"))
+    assert [(each.verb, each.target) for each in entries] == [(verb, "tick") for verb in ("pause", "define", "remove")]
+    assert {(each.who, each.user, each.via, each.address) for each in entries} == {
+        ("ada", str(ada.pk), "admin", "127.0.0.1")
+    }
+    assert (entries[0].reason, entries[0].after["paused"]) == ("deploy", True)
+
+
+def test_staff_of_a_tenant_see_its_own_wherever_they_are(client: Client) -> None:
+    with override_settings(TASKYARD={"TENANCY": "rows", "TENANT_OF_USER": lambda user: "acme"}):
+        client.force_login(User.objects.create_superuser("ann"))
+        own, other = define(tenant="acme", name="own"), define(tenant="globex", name="other")
+        define(tenant="", name="everybodys", tenants="each")
+        page = text_of(client.get(LIST))
+        assert ("own" in page, "other" in page, "everybodys" in page) == (True, False, False)
+        assert client.get(change(other)).status_code == 302
+        assert client.get(f"{LIST}preview/", {"schedule": other.pk}).status_code == 403
+        send(client, ADD, name="new", task="app.nothing", expression="0 3 * * *", tenant="globex", audience="each")
+        new = Schedule.objects.get(name="new")
+        assert (new.tenant, new.tenants) == ("acme", None)
+        assert send(client, change(own), kwargs='{"n": 1}').status_code == 302
 
 
 def test_who_may_nothing_sees_nothing(client: Client) -> None:

@@ -1,5 +1,7 @@
 """Pages of Django's admin; found by its autodiscovery, and imported by nobody else."""
 
 from taskyard.admin import records, schedules
+from taskyard.admin.jobs import jobs
+from taskyard.admin.pages import audit, batches, failures, queues, workers
 
-__all__ = ["records", "schedules"]
+__all__ = ["audit", "batches", "failures", "jobs", "queues", "records", "schedules", "workers"]

@@ -18,7 +18,9 @@ from taskyard.admin.fields import DurationField, JsonField, MomentField, WordInp
 from taskyard.enqueue import control_alias
 from taskyard.enqueue.owner import owner_of
 from taskyard.enqueue.row import resolve_queue
-from taskyard.errors import InvalidName, InvalidSchedule, InvalidTask, PayloadError, TaskyardError
+from taskyard.errors import InvalidName, InvalidSchedule, InvalidTask, PayloadError, StillHidden, TaskyardError
+from taskyard.jobs.redaction import restored_arguments, shown_arguments
+from taskyard.operations import Actor, schedules
 from taskyard.schedules.decisions import MOST_LAST
 from taskyard.schedules.definitions.define import refuse_odd_names
 from taskyard.schedules.definitions.definition import Definition, checked
@@ -164,6 +166,9 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
     )
     spread = DurationField(label="Spread over", required=False, help_text="Jobs of several tenants begin within this.")
 
+    #: The tenant whose schedules alone are made here; None: as is said, or the current one's.
+    owner: ClassVar[str | None] = None
+
     class Meta:
         model = Schedule
         fields: ClassVar[list[str]] = []
@@ -175,7 +180,8 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
         self.recurrence: Any = None
         self.bounds: Any = None
         self.definition: Definition | None = None
-        if tenant := current_tenant():
+        tenant = (current_tenant() or None) if self.owner is None else self.owner
+        if tenant is not None:
             self._belong_to(tenant)
 
     def _belong_to(self, tenant: str) -> None:
@@ -198,6 +204,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
         data = self.cleaned_data
         data["name"] = self.instance.name if self.instance.pk else data.get("name", "")
         data["tenant"] = data.get("tenant", self.instance.tenant)
+        self._restore(data)
         self.recurrence = self._read(timing.RECURRENCE_FIELDS, timing.recurrence_from_fields)
         self.bounds = self._read(timing.BOUNDS_FIELDS, timing.bounds_from_fields)
         self._check_version(data)
@@ -223,6 +230,17 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
         except ValidationError as error:
             self.add_error(None, error)
             return None
+
+    def _restore(self, data: dict[str, Any]) -> None:
+        """Put back the secrets that the page did not show."""
+        row = self.instance
+        if not row.pk or "args" in self.errors or "kwargs" in self.errors:
+            return
+        given = {"args": data["args"], "kwargs": data["kwargs"]}
+        try:
+            data["args"], data["kwargs"] = restored_arguments(row.task, **given, stored=(row.args, row.kwargs))
+        except StillHidden as error:
+            self._say("kwargs", str(error))
 
     def _check_version(self, data: Mapping[str, Any]) -> None:
         if self.instance.pk and data.get("began_with") not in (None, self.instance.version):
@@ -305,16 +323,16 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
     def _say(self, field: str, sentence: str) -> None:
         self.add_error(field if field in self.fields else None, sentence)
 
-    def define(self, by: Any) -> Schedule:
+    def define(self, actor: Actor) -> Schedule:
         """Write it, by the same way as everybody else; raises :class:`TaskyardError` if somebody was faster."""
         row, data = self.instance, self.cleaned_data
         assert self.definition is not None
         with transaction.atomic(using=control_alias()):
             self._refuse_what_somebody_changed()
             said = {name: value for name, value in self._said(data).items() if name != "recurrence"}
-            written = Schedule.objects.define(
-                name=data["name"], tenant=data["tenant"], task=data["task"], recurrence=self.recurrence, by=by,
-                origin=row.origin if row.pk else ADMIN, database=control_alias(),
+            written = schedules.define(
+                actor, name=data["name"], tenant=data["tenant"], task=data["task"], recurrence=self.recurrence,
+                origin=row.origin if row.pk else ADMIN,
                 enabled=data["enabled"] if not row.pk or "enabled" in self.changed_data else None, **said,
             )  # fmt: skip
             if not row.pk and written.version != 1:
@@ -342,6 +360,7 @@ def _initial(row: Schedule) -> dict[str, Any]:
         "catch_up", "catch_up_count", "pause_after_failures",
     )  # fmt: skip
     shown = {name: getattr(row, name) for name in plain}
+    shown["args"], shown["kwargs"] = shown_arguments(row.task, args=row.args, kwargs=row.kwargs)
     shown |= timing.fields_of_recurrence(row.recurrence) | timing.fields_of_bounds(row.bounds)
     shown |= {"began_with": row.version, "audience": row.tenants if row.tenants in (None, "each") else "these"}
     if isinstance(row.tenants, list):

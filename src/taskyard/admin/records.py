@@ -15,9 +15,10 @@ from django.utils.safestring import SafeString
 
 from taskyard.admin import listing, words
 from taskyard.admin.fields import json_text
+from taskyard.admin.verbs import actor_of
 from taskyard.enqueue import control_alias
+from taskyard.operations import Actor
 from taskyard.schedules.models import Occurrence, Schedule, ScheduleVersion
-from taskyard.tenancy.context import current_tenant
 
 #: Of each, on the page of a schedule.
 _SHOWN = 10
@@ -42,7 +43,7 @@ class Version:
     changes: Sequence[words.Difference] = ()
 
 
-def last_versions(row: Schedule) -> list[Version]:
+def last_versions(row: Schedule, actor: Actor) -> list[Version]:
     """The latest ones of a schedule, each with what it says otherwise than the one before it."""
     rows = ScheduleVersion.objects.using(control_alias()).filter(schedule=row)
     found = list(rows.order_by("-version")[: _SHOWN + 1])
@@ -51,7 +52,7 @@ def last_versions(row: Schedule) -> list[Version]:
     return [
         Version(
             each.version, each.since, names.get(each.actor, ""),
-            words.differences(earlier, each.definition) if earlier is not None else (),
+            words.told(actor, words.differences(earlier, each.definition)) if earlier is not None else (),
         )
         for each, earlier in zip(found[:_SHOWN], before, strict=False)
     ]  # fmt: skip
@@ -86,10 +87,11 @@ class _Record(admin.ModelAdmin):  # type: ignore[type-arg]
         return shown
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """On the control database; within a tenant, those of its own schedules."""
+        """On the control database; those of schedules that exist for whoever asks."""
         rows: QuerySet[Any] = self.model._default_manager.using(control_alias())
-        tenant = current_tenant()
-        return rows.filter(schedule__tenant=tenant) if tenant else rows.all()
+        actor = actor_of(request)
+        own = rows.filter(schedule__tenant=actor.tenant, schedule__tenants__isnull=True)
+        return rows.all() if actor.is_for_all else own
 
     @admin.display(description="schedule")
     def of_schedule(self, row: Any) -> SafeString:
@@ -143,6 +145,10 @@ class ScheduleVersionAdmin(_Record):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[listing.VersionList]:
         return listing.VersionList
 
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """A definition is shown whole, with its arguments."""
+        return super().has_view_permission(request, obj) and actor_of(request).sees_payload
+
     @admin.display(description="since")
     def from_when(self, row: ScheduleVersion) -> str:
         """When it was written."""
@@ -150,5 +156,5 @@ class ScheduleVersionAdmin(_Record):
 
     @admin.display(description="definition")
     def said(self, row: ScheduleVersion) -> SafeString:
-        """As it is stored."""
-        return format_html("<pre>{}</pre>", json_text(row.definition))
+        """As it is stored, without secrets."""
+        return format_html("<pre>{}</pre>", json_text(words.seen(row.definition)))

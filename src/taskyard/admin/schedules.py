@@ -22,13 +22,13 @@ from taskyard.admin.form import ScheduleForm
 from taskyard.admin.preview import USUAL, upcoming
 from taskyard.admin.records import last_decisions, last_versions
 from taskyard.admin.timing import BOUNDS_FIELDS, RECURRENCE_FIELDS
-from taskyard.admin.verbs import WithVerbs
-from taskyard.enqueue import control_alias
+from taskyard.admin.verbs import VERBS, WithVerbs, actor_of, may
 from taskyard.errors import TaskyardError
+from taskyard.jobs.redaction import shown_arguments
+from taskyard.operations import Actor, schedules
 from taskyard.schedules.models import Schedule
 from taskyard.schedules.sources.code import drift
 from taskyard.tasks import registry
-from taskyard.tenancy.context import current_tenant
 
 _RUNS = "admin/taskyard/schedule/runs.html"
 #: What the preview depends on.
@@ -60,6 +60,10 @@ _VIEW: Fieldsets = [
     ]}),
     ("For several tenants", {"fields": ["tenants", "spread"]}),
 ]  # fmt: skip
+#: For whoever may not see arguments.
+_BLIND: Fieldsets = [
+    (title, {**said, "fields": [name for name in said["fields"] if name != "arguments"]}) for title, said in _VIEW
+]
 
 
 @admin.register(Schedule)
@@ -85,8 +89,19 @@ class ScheduleAdmin(WithVerbs):
     # -- which, and who may -------------------------------------------------------------------------------------------
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
-        """All to whoever stands outside of tenants, a tenant's own within one."""
-        return Schedule.objects.visible_to(current_tenant() or None)
+        """All to operators of all tenants, to others their own tenant's."""
+        return schedules.visible(actor_of(request))
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whoever may not see arguments cannot say what they are to be."""
+        return super().has_change_permission(request, obj) and may(request, "define")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """The same."""
+        return super().has_add_permission(request) and may(request, "define")
+
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return _within(actor_of(request), super().get_form(request, *args, **kwargs))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[listing.ScheduleList]:
         return listing.ScheduleList
@@ -95,12 +110,13 @@ class ScheduleAdmin(WithVerbs):
         return listing.search(queryset, search_term.strip()) if search_term.strip() else queryset, False
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        actor = actor_of(request)
         if obj is not None and not self.has_change_permission(request, obj):
-            return _VIEW
-        return [each for each in _FORM if not (current_tenant() and "audience" in each[1]["fields"])]
+            return _VIEW if actor.sees_payload else _BLIND
+        return [each for each in _FORM if actor.is_for_all or "audience" not in each[1]["fields"]]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        is_named = ("name", "tenant") if obj is not None else ("tenant",) if current_tenant() else ()
+        is_named = ("name", "tenant") if obj is not None else () if actor_of(request).is_for_all else ("tenant",)
         return ["next_runs", *is_named]
 
     # -- the list -----------------------------------------------------------------------------------------------------
@@ -149,7 +165,8 @@ class ScheduleAdmin(WithVerbs):
     @admin.display(description="Arguments")
     def arguments(self, row: Schedule) -> SafeString:
         """By name and by position."""
-        given = [json_text(each) for each in (row.args, row.kwargs) if each]
+        shown = shown_arguments(row.task, args=row.args, kwargs=row.kwargs)
+        given = [json_text(each) for each in shown if each]
         return format_html("<pre>{}</pre>", "\n".join(given) or "–")
 
     @admin.display(description="Limits")
@@ -167,10 +184,10 @@ class ScheduleAdmin(WithVerbs):
         """What is typed, in words, with its next runs: GET the form's fields, an id as ``schedule``, ``n`` (to 50)."""
         said = request.GET.get("schedule", "")
         row = self.get_object(request, said) if said else Schedule()
-        may = self.has_add_permission(request) if not said else row and self.has_view_permission(request, row)
-        if row is None or not may:
+        is_allowed = self.has_add_permission(request) if not said else row and self.has_view_permission(request, row)
+        if row is None or not is_allowed:
             raise PermissionDenied
-        form = ScheduleForm(request.GET, instance=row)
+        form = _within(actor_of(request), ScheduleForm)(request.GET, instance=row)
         form.is_valid()
         problems = [text for name in _TIMING for text in form.errors.get(name, ())]
         count = request.GET.get("n", "")
@@ -192,17 +209,19 @@ class ScheduleAdmin(WithVerbs):
         if row is not None:
             # As it is stored: what is typed stands in the row already.
             change = drift(Schedule.objects.all().filter(pk=row.pk).first() or row)
+            actor = actor_of(request)
             context |= {
                 "state": words.state_of(row, timezone.now()), "drift": change,
-                "drifted": words.drifted(change) if change else (), "decisions": last_decisions(row),
-                "versions": last_versions(row), "is_paused": row.paused_at is not None,
-                "may_see_decisions": request.user.has_perm("taskyard.view_occurrence"),
-                "may_see_versions": request.user.has_perm("taskyard.view_scheduleversion"),
+                "drifted": words.told(actor, words.drifted(change, row.task)) if change else (),
+                "decisions": last_decisions(row), "versions": last_versions(row, actor),
+                "may": {verb for verb in VERBS if may(request, verb)}, "is_paused": row.paused_at is not None,
+                "may_see_decisions": actor.may("view_occurrence"),
+                "may_see_versions": actor.may("view_scheduleversion") and actor.sees_payload,
             }  # fmt: skip
         return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        obj.__dict__.update(form.define(by=request.user).__dict__)
+        obj.__dict__.update(form.define(actor_of(request)).__dict__)
         if registry.find(obj.task) is None:
             self.message_user(
                 request, f"No process here knows the task {obj.task!r}: a worker that declares it has to be running.",
@@ -224,7 +243,16 @@ class ScheduleAdmin(WithVerbs):
         return [*names, *more], {self.opts.verbose_name_plural: count}, set(), []
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        obj.delete(using=control_alias())
+        schedules.remove(actor_of(request), obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        """Each by itself, and each told in the audit."""
+        for row in queryset:
+            schedules.remove(actor_of(request), row)
+
+
+def _within(actor: Actor, form: Any) -> Any:
+    return type(form.__name__, (form,), {"owner": actor.tenant})
 
 
 def _moment(at: Any) -> SafeString | str:

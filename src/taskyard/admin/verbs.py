@@ -1,6 +1,6 @@
 """What somebody may do to schedules: run now, pause, resume, enable, disable; to one, and to those chosen in the list.
 
-Each ends in the same method as the command of that name, and in an entry of the admin's own log.
+Each ends in the same operation as the command of that name, which asks for the permission and writes the audit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from django.utils import timezone
 
 from taskyard.admin.fields import MomentField
 from taskyard.admin.words import moment
-from taskyard.errors import TaskyardError
+from taskyard.errors import TaskyardError, UnknownSchedule
+from taskyard.operations import Actor, schedules
+from taskyard.operations.acting.verbs import find_verb
 from taskyard.schedules.models import Schedule
 
 #: Schedules that one action is done to.
@@ -44,41 +46,51 @@ class PauseForm(forms.Form):
         return until
 
 
-def _run(row: Schedule, by: Any, said: Any) -> tuple[int, str]:
-    occurrence = row.run_now(by=by)
+def _run(row: Schedule, actor: Actor, said: Any) -> tuple[int, str]:
+    occurrence = schedules.run(actor, row)
     if occurrence.decision == "fired":
         what = f"job {occurrence.job}" if occurrence.job else f"{occurrence.jobs} jobs, one for each tenant"
         return messages.SUCCESS, f"Ran “{row}”: {what}."
     return messages.WARNING, f"“{row}” did not run at once ({occurrence.decision}): {occurrence.reason}."
 
 
-def _pause(row: Schedule, by: Any, said: Any) -> tuple[int, str]:
-    row.pause(until=said["until"], reason=said["reason"], by=by)
+def _pause(row: Schedule, actor: Actor, said: Any) -> tuple[int, str]:
+    schedules.pause(actor, row, until=said["until"], reason=said["reason"])
     until = f" until {moment(said['until'])}" if said["until"] else ""
     return messages.SUCCESS, f"Paused “{row}”{until}: {said['reason']}."
 
 
-def _resume(row: Schedule, by: Any, said: Any) -> tuple[int, str]:
-    row.resume(by=by)
+def _resume(row: Schedule, actor: Actor, said: Any) -> tuple[int, str]:
+    schedules.resume(actor, row)
     return messages.SUCCESS, f"Resumed “{row}”; next {moment(row.next_at)}."
 
 
-def _enable(row: Schedule, by: Any, said: Any) -> tuple[int, str]:
-    row.enable()
+def _enable(row: Schedule, actor: Actor, said: Any) -> tuple[int, str]:
+    schedules.enable(actor, row)
     return messages.SUCCESS, f"Enabled “{row}”; next {moment(row.next_at)}."
 
 
-def _disable(row: Schedule, by: Any, said: Any) -> tuple[int, str]:
-    row.disable()
+def _disable(row: Schedule, actor: Actor, said: Any) -> tuple[int, str]:
+    schedules.disable(actor, row)
     return messages.SUCCESS, f"Disabled “{row}”: its due times leave no trace until it is enabled again."
 
 
-Verb = Callable[[Schedule, Any, Any], tuple[int, str]]
+Verb = Callable[[Schedule, Actor, Any], tuple[int, str]]
 VERBS: dict[str, Verb] = {"run": _run, "pause": _pause, "resume": _resume, "enable": _enable, "disable": _disable}
 #: Those that ask first, and what stands on their button.
 ASKING = {"run": "run now", "pause": "pause"}
 #: Schedules of one action that are each said a sentence about.
 _MOST_SENTENCES = 10
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """Who asks."""
+    return Actor.of_request(request, via="admin")
+
+
+def may(request: HttpRequest, name: str) -> bool:
+    """Whether a verb is offered to whoever asks."""
+    return find_verb("schedule", name).is_open_to(actor_of(request))
 
 
 class WithVerbs(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -100,7 +112,7 @@ class WithVerbs(admin.ModelAdmin):  # type: ignore[type-arg]
             if row is None:
                 self.message_user(request, "There is no such schedule: somebody may have deleted it.", messages.WARNING)
                 return HttpResponseRedirect(self._at("changelist"))
-            if not self.has_change_permission(request, row):
+            if not may(request, verb):
                 raise PermissionDenied
             if verb not in ASKING and request.method != "POST":
                 return HttpResponseNotAllowed(["POST"])
@@ -138,8 +150,8 @@ class WithVerbs(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def _do_one(self, request: HttpRequest, verb: Verb, *, row: Schedule, said: Any) -> tuple[int, str]:
         try:
-            level, sentence = verb(row, request.user, said)
-        except Schedule.DoesNotExist:
+            level, sentence = verb(row, actor_of(request), said)
+        except (Schedule.DoesNotExist, UnknownSchedule):
             return messages.ERROR, f"“{row}” is gone: somebody deleted it."
         except (TaskyardError, TypeError) as error:
             # TypeError: arguments that the task does not take.
@@ -154,27 +166,39 @@ class WithVerbs(admin.ModelAdmin):  # type: ignore[type-arg]
             return None
         return self._ask_or_do(request, verb, chosen)
 
-    @admin.action(description="Run now", permissions=["change"])
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        """For the action."""
+        return may(request, "run")
+
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        """For the actions."""
+        return may(request, "pause")
+
+    def has_enable_permission(self, request: HttpRequest) -> bool:
+        """For the actions."""
+        return may(request, "enable")
+
+    @admin.action(description="Run now", permissions=["run"])
     def run_chosen(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         """Each once, whatever its clock says."""
         return self._act(request, "run", queryset)
 
-    @admin.action(description="Pause", permissions=["change"])
+    @admin.action(description="Pause", permissions=["pause"])
     def pause_chosen(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         """All for one reason."""
         return self._act(request, "pause", queryset)
 
-    @admin.action(description="Resume", permissions=["change"])
+    @admin.action(description="Resume", permissions=["pause"])
     def resume_chosen(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         """From the next due time on."""
         return self._act(request, "resume", queryset)
 
-    @admin.action(description="Enable", permissions=["change"])
+    @admin.action(description="Enable", permissions=["enable"])
     def enable_chosen(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         """From the next due time on."""
         return self._act(request, "enable", queryset)
 
-    @admin.action(description="Disable", permissions=["change"])
+    @admin.action(description="Disable", permissions=["enable"])
     def disable_chosen(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         """Until somebody enables them."""
         return self._act(request, "disable", queryset)

@@ -14,6 +14,8 @@ from django.utils.formats import date_format
 
 from taskyard.admin.fields import json_text
 from taskyard.errors import TaskyardError
+from taskyard.jobs.redaction import redact, shown_arguments
+from taskyard.operations import Actor
 from taskyard.schedules.models import Schedule
 from taskyard.schedules.recurrence import explain, recurrence_from_json
 from taskyard.schedules.sources.reconcile import Change
@@ -64,6 +66,7 @@ def distance(at: dt.datetime, now: dt.datetime) -> str:
 
 
 _OBJECTS = ("recurrence", "bounds")
+_PAYLOAD = ("args", "kwargs", "options")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,9 +78,19 @@ class Difference:
     after: str
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
+def seen(columns: Mapping[str, Any], task: str = "") -> dict[str, Any]:
+    """Columns of a definition as they may be shown to whoever may see arguments: without secrets."""
+    task, shown = str(columns.get("task") or task), dict(columns)
+    args, kwargs = shown_arguments(task, args=columns.get("args") or (), kwargs=columns.get("kwargs") or {})
+    for name, value in (("args", args), ("kwargs", kwargs), ("options", redact(columns.get("options")))):
+        if name in columns:
+            shown[name] = value
+    return shown
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], *, task: str = "") -> list[Difference]:
     """What one definition says otherwise than another; both as columns. Of objects, what differs within."""
-    found = []
+    found, shown_before, shown_after = [], seen(before, task), seen(after, task)
     for name in {**before, **after}:
         old, new = before.get(name), after.get(name)
         if old == new:
@@ -85,14 +98,21 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Dif
         if name in _OBJECTS and isinstance(old, dict) and isinstance(new, dict):
             found += [Difference(f"{name} {each.column}", each.before, each.after) for each in differences(old, new)]
         else:
-            found.append(Difference(name, _short(old), _short(new)))
+            found.append(Difference(name, _short(shown_before.get(name)), _short(shown_after.get(name))))
     return found
 
 
-def drifted(change: Change) -> list[Difference]:
+def told(actor: Actor, changes: Iterable[Difference]) -> list[Difference]:
+    """Differences as they are shown to somebody: whoever may not see arguments is told that they differ."""
+    if actor.sees_payload:
+        return list(changes)
+    return [Difference(each.column, "…", "…") if each.column in _PAYLOAD else each for each in changes]
+
+
+def drifted(change: Change, task: str) -> list[Difference]:
     """What a row says otherwise than the code."""
     here = {name: stored for name, (stored, _) in change.columns.items()}
-    return differences(here, {name: code for name, (_, code) in change.columns.items()})
+    return differences(here, {name: code for name, (_, code) in change.columns.items()}, task=task)
 
 
 def _short(value: Any) -> str:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from django.db.models import Count, Q
+from django.db.models import Q
 
 from taskyard.jobs import queries
 from taskyard.jobs.models import Attempt, Job
+from taskyard.jobs.redaction import shown
 from taskyard.jobs.states import LANE_DUE, State
 from taskyard.runtime.models import Lease, Worker
 from taskyard.settings import get_settings
 
+#: Jobs that are counted to say why one waits.
+_MOST_COUNTED = 10_000
 _IN_TABLE = frozenset({State.PENDING, State.RETRYING})
 #: Why a job was put back without its body having been called, and what is said of its tenant then.
 NOT_ENTERED = {"tenant-not-ready": "is not ready", "tenant-unknown-yet": "could not be asked for"}
@@ -38,10 +42,10 @@ class AttemptView:
 class JobDetail:
     """Everything about one job."""
 
-    #: Every column by name.
+    #: Every column by name, arguments and results without secrets.
     fields: Mapping[str, Any]
     attempts: tuple[AttemptView, ...]
-    #: How many jobs its attempts enqueued, by state.
+    #: How many jobs its attempts enqueued, by state; of very many, among the first 10,000.
     children: Mapping[str, int]
     #: Name of the worker that runs it or ran it last, while that worker is registered.
     worker_name: str
@@ -73,9 +77,9 @@ def find_job(job_id: uuid.UUID, now: dt.datetime, *, held_back: HowHeld, tenant:
     attempts = Attempt.objects.using(get_settings().database).filter(job_id=job.id).order_by("number", "id")
     columns = tuple(field.name for field in dataclasses.fields(AttemptView))
     return JobDetail(
-        fields={field.attname: getattr(job, field.attname) for field in Job._meta.concrete_fields},
+        fields=shown({field.attname: getattr(job, field.attname) for field in Job._meta.concrete_fields}),
         attempts=tuple(AttemptView(**row) for row in attempts.values(*columns)),
-        children=dict(family.values_list("state").annotate(n=Count("id"))),
+        children=dict(Counter(family.values_list("state", flat=True)[:_MOST_COUNTED])),
         worker_name=worker.name if worker else "",
         waits_because=_waits_because(job, now, held_back, is_operator=tenant is None),
     )
@@ -105,7 +109,11 @@ def _waits_because(job: Job, now: dt.datetime, held_back: HowHeld, *, is_operato
         return "no feeder acts for its queue: is AGENTS switched off? Start `taskyard scheduler`"
     if held.limited:
         return held.limited
-    who = f"{_ahead(job):,} due jobs of its queue are older or more urgent"
+    due = Job.objects.visible_to(None).filter(lane=LANE_DUE, queue=job.queue)
+    # Which of them are ahead of it is told by looking at each.
+    is_long = due[: _MOST_COUNTED + 1].count() > _MOST_COUNTED
+    long = f"more than {_MOST_COUNTED:,} due jobs stand in its queue"
+    who = long if is_long else f"{_ahead(job):,} due jobs of its queue are older or more urgent"
     return f"{who}; {busy} of {slots} slots of its queue are busy"
 
 

@@ -31,6 +31,24 @@ _FULL = {
 }
 _UNIQUE = {"taskyard_job_lock"}
 
+#: Of members of batches: those that have not ended, and those that did not end well.
+_PARTIAL_BATCH = {
+    "taskyard_job_batch": "(batch, lane) WHERE batch IS NOT NULL",
+    "taskyard_job_batch_bad": "(batch, finished_at) WHERE batch IS NOT NULL AND error IS NOT NULL",
+}
+_FULL_BATCH = {
+    "taskyard_job_batch": "(batch, lane)",
+    "taskyard_job_batch_bad": "(batch, finished_at)",
+}
+
+#: Of lists, newest first: everybody's, and one tenant's. The condition is PostgreSQL's; it is always true, and only a
+#: statement that asks about the time implies it: else the next tenant that has work is looked for among jobs of any
+#: state by this. SQLite has no such way out and does without.
+_LISTS = {
+    "taskyard_job_created": "(created_at, id)",
+    "taskyard_job_tenant": "(tenant, created_at, id) WHERE created_at IS NOT NULL",
+}
+
 
 def statements(vendor: str) -> list[str]:
     """The CREATE INDEX statements for a database vendor as Django names it."""
@@ -57,3 +75,37 @@ def drop(apps: Any, schema_editor: Any) -> None:
     on_table = " ON taskyard_job" if schema_editor.connection.vendor == "mysql" else ""
     for name in _FULL if on_table else _PARTIAL:
         schema_editor.execute(f"DROP INDEX {name}{on_table}")
+
+
+def create_batch(apps: Any, schema_editor: Any) -> None:
+    """The indexes of members of batches, for ``RunPython`` in a migration."""
+    chosen = _FULL_BATCH if schema_editor.connection.vendor == "mysql" else _PARTIAL_BATCH
+    for name, definition in chosen.items():
+        schema_editor.execute(f"CREATE INDEX {name} ON taskyard_job {definition}")
+
+
+def drop_batch(apps: Any, schema_editor: Any) -> None:
+    """For ``RunPython`` in a migration."""
+    on_table = " ON taskyard_job" if schema_editor.connection.vendor == "mysql" else ""
+    for name in _PARTIAL_BATCH:
+        schema_editor.execute(f"DROP INDEX {name}{on_table}")
+
+
+def create_lists(apps: Any, schema_editor: Any) -> None:
+    """The indexes of lists of jobs, for ``RunPython`` in a migration."""
+    vendor = schema_editor.connection.vendor
+    for name in _lists(vendor):
+        columns = _LISTS[name] if vendor == "postgresql" else _LISTS[name].partition(" WHERE ")[0]
+        schema_editor.execute(f"CREATE INDEX {name} ON taskyard_job {columns}")
+
+
+def drop_lists(apps: Any, schema_editor: Any) -> None:
+    """For ``RunPython`` in a migration."""
+    vendor = schema_editor.connection.vendor
+    on_table = " ON taskyard_job" if vendor == "mysql" else ""
+    for name in _lists(vendor):
+        schema_editor.execute(f"DROP INDEX {name}{on_table}")
+
+
+def _lists(vendor: str) -> list[str]:
+    return [name for name in _LISTS if name != "taskyard_job_tenant" or vendor != "sqlite"]

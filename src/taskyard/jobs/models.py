@@ -153,6 +153,8 @@ class Job(models.Model):
     root = models.UUIDField(null=True)
     #: The schedule occurrence it belongs to.
     occurrence = models.BigIntegerField(null=True)
+    #: The batch it is a member of.
+    batch = models.UUIDField(null=True)
 
     progress_current = models.FloatField(null=True)
     progress_total = models.FloatField(null=True)
@@ -173,6 +175,15 @@ class Job(models.Model):
 
     class Meta:
         app_label = "taskyard"
+        permissions: ClassVar[list[Any]] = [
+            ("view_payload", "Can see arguments, results and the words of errors"),
+            ("enqueue_job", "Can enqueue jobs, also as copies of others"),
+            ("retry_job", "Can retry jobs"),
+            ("cancel_job", "Can cancel jobs"),
+            ("discard_job", "Can discard failed jobs"),
+            ("edit_job", "Can change the arguments of jobs that ended, and retry them"),
+            ("prune_job", "Can delete jobs that ended"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.task}[{self.id}]"

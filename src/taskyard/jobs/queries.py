@@ -21,6 +21,8 @@ from taskyard.settings import get_settings
 
 _IN_TABLE = frozenset({State.PENDING, State.RETRYING})
 _OUT = frozenset({State.QUEUED, State.RUNNING})
+#: Those that always have an error.
+BAD = frozenset({State.FAILED, State.CANCELLED})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,6 +88,10 @@ class JobFilter:
     tenant: str | None = None
     #: Created at or after; where only final states are asked for: ended at or after.
     since: dt.datetime | None = None
+    #: Fingerprint of a group of failures: those that stand failed in it.
+    group: str = ""
+    #: Members of this batch.
+    batch: uuid.UUID | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -95,7 +101,15 @@ class JobFilter:
     @property
     def is_final_only(self) -> bool:
         """Whether only jobs that have ended are asked for."""
-        return bool(self.states) and set(self.states) <= FINAL
+        return bool(self.group) or (bool(self.states) and set(self.states) <= FINAL)
+
+    @property
+    def order(self) -> tuple[str, str]:
+        """Columns that jobs are listed by, the latest first: of those that have ended, when they did."""
+        if self.group:
+            # The same time, in the order of an index of failures: it finds the last ones without sorting all.
+            return "failure__failed_at", "failure__job_id"
+        return ("finished_at" if self.is_final_only else "created_at"), "id"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,6 +132,7 @@ class JobSummary:
     progress_current: float | None
     progress_total: float | None
     progress_message: str
+    progress_at: dt.datetime | None
     error: Mapping[str, Any] | None
 
     @property
@@ -173,7 +188,7 @@ def worker_overview(now: dt.datetime, *, tenant: str | None = None) -> list[Work
     """Every registered worker, by name; what it runs is counted of the jobs of whoever is looking."""
     out = _jobs(tenant).filter(lane=LANE_OUT, state=State.RUNNING.value)
     running = dict(out.values_list("worker").annotate(n=Count("id")))
-    workers = Worker.objects.using(get_settings().database).order_by("name", "started_at")
+    workers = Worker.objects.using(get_settings().database).filter(role="worker").order_by("name", "started_at")
     return [_worker(worker, running.get(worker.id, 0), now) for worker in workers]
 
 
@@ -219,10 +234,26 @@ def matching(wanted: JobFilter) -> JobQuerySet:
         jobs = jobs.filter(task=wanted.task)
     if wanted.queue:
         jobs = jobs.filter(queue=wanted.queue)
-    moment = "finished_at" if wanted.is_final_only else "created_at"
+    jobs = among(jobs, wanted)
+    moment, key = wanted.order
     if wanted.since is not None:
         jobs = jobs.filter(**{f"{moment}__gte": wanted.since})
-    return jobs.order_by(f"-{moment}", "-id")
+    return jobs.order_by(f"-{moment}", f"-{key}")
+
+
+def among(jobs: JobQuerySet, wanted: JobFilter) -> JobQuerySet:
+    """Those of the batch and of the group of failures that a filter names."""
+    if wanted.batch is not None:
+        jobs = jobs.filter(batch=wanted.batch)
+        if wanted.states and BAD.issuperset(wanted.states):
+            # These have an index of their own: a million members that ended well are not looked at.
+            jobs = jobs.filter(error__isnull=False)
+    if wanted.group:
+        jobs = jobs.filter(failure__group=wanted.group)
+        if wanted.tenant is not None:
+            # Said twice: of a large group few may be this one's, and failures have an index of them.
+            jobs = jobs.filter(failure__tenant=wanted.tenant)
+    return jobs
 
 
 def _narrowed_by_lane(jobs: JobQuerySet, states: frozenset[State]) -> JobQuerySet:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from typing import Any, TypeVar, cast
 
+from django.utils import timezone
+
 from taskyard.errors import JobCancelled, JobFenced
+from taskyard.jobs.progress.report import Report, checked
+from taskyard.jobs.redaction import names_of, redact_text
 from taskyard.jobs.scribe import Scribe, scribe
 from taskyard.tasks.payload import encode_value
 
 T = TypeVar("T")
 
-#: Item errors kept per job; later ones are only counted.
-MAX_ITEM_ERRORS = 100
+#: Of a text that is kept in part, so much is searched for secrets.
+_LOOKED_AT = 4000
 
 
 class RunningJob:
@@ -30,71 +33,84 @@ class RunningJob:
     def __init__(
         self, job_id: uuid.UUID, task: str, *, token: int, attempt: int, max_attempts: int = 1,
         root: uuid.UUID | None = None, tenant: str = "", checkpoint: str | None = None, counts: str | None = None,
+        batch: uuid.UUID | None = None,
     ) -> None:  # fmt: skip
         self.id, self.task, self.token = job_id, task, token
         self.attempt, self.max_attempts = attempt, max_attempts
         self.root, self.tenant = root or job_id, tenant
+        #: The batch it is a member of.
+        self.batch = batch
         self._checkpoint = json.loads(checkpoint) if checkpoint else None
-        self._counts: dict[str, Any] = json.loads(counts) if counts else {}
+        # An attempt that goes on from a checkpoint goes on counting; one that starts over counts from zero.
+        self._report = Report(counts if checkpoint else None)
         self._dirty: dict[str, Any] = {}
         #: Taken by a thread that has not said yet what became of it.
         self._in_flight: list[dict[str, Any]] = []
         self._lock = threading.Lock()
+        #: The secrets among its arguments, worked out when a text of the job's is to be written.
+        self.secrets: Callable[[], Collection[str]] = tuple
         #: Held by the thread that is writing this job's report.
         self.writing = threading.Lock()
-        self._cancelled = self._fenced = self._watched = False
+        self._cancelled = self._fenced = self._asked = False
+        #: Whether the scribe looks after this job, and whether a check has more to do than nothing.
+        self._is_followed, self._must_check = False, True
 
     @property
     def _scribe(self) -> Scribe:
         return scribe()
 
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
-        """Say how far it is. Cheap: at most about two writes a second reach the database, the last one always."""
-        self._write(
-            progress_current=current, progress_message=message[:500], progress_at=dt.datetime.now(dt.UTC),
-            **({} if total is None else {"progress_total": total}),
-        )  # fmt: skip
+        """Say how far it is; without a total, that of the last call stands.
 
-    def track(self, items: Iterable[T], *, total: int | None = None, message: str = "") -> Iterator[T]:
-        """Yield the items one by one, counting them; stops with :class:`JobCancelled` when a cancel was asked for."""
+        Cheap (some hundred nanoseconds): at most about two writes a second reach the database, the last one always.
+        Readers never see it go back: a smaller ``current`` than before is left out, unless ``total`` changes, which
+        begins anew (the next part of the work). Raises :class:`~taskyard.errors.InvalidProgress` for the first report
+        if it is no number; a later one like that is left out, and logged.
+        """
+        report = self._report
+        report.said = (current, report.said[1] if total is None else total, message)
+        if not self._is_followed:
+            checked(current, "current")
+            self._follow()
+
+    def track(self, items: Iterable[T], *, total: int | None = None, message: str = "", start: int = 0) -> Iterator[T]:
+        """Yield the items one by one, counting them; stops with :class:`JobCancelled` when a cancel was asked for.
+
+        ``start`` is how many an earlier attempt was through with, where this one goes on from a checkpoint.
+        """
         if total is None and hasattr(items, "__len__"):
-            total = len(cast(Sized, items))
-        for done, item in enumerate(items):
-            self.raise_if_cancelled()
-            self.progress(done, total, message)
-            yield item
-            self._count("succeeded")
-        self.progress(total if total is not None else self._done, total, message)
+            total = start + len(cast(Sized, items))
+        done, report = start, self._report
+        with report.loop() as count:
+            for item in items:
+                if self._must_check:
+                    self.raise_if_cancelled()
+                report.said = (done, total, message)
+                yield item
+                done += 1
+                if report.owed:
+                    report.pay(count)
+                else:
+                    count.succeeded += 1
+        self.progress(done, total, message)
 
-    @property
-    def _done(self) -> int:
-        return int(self._counts.get("succeeded", 0)) + int(self._counts.get("failed", 0))
+    def progressing(self, *, total: float | None = None, message: str = "") -> Progressing:
+        """For work that is no loop, or several threads: ``with job.progressing(total=10) as p: p.advance()``."""
+        return Progressing(self, total=total, message=message)
+
+    def tally(self, counts: Mapping[str, int]) -> None:
+        """Say how many of each there are so far (``{"created": 3, "updated": 1}``); shown beside the progress."""
+        self._report.tally(counts)
+        self._follow()
 
     def item_failed(self, item: Any, error: BaseException | str) -> None:
         """Record that one item of a batch failed and go on; the first 100 errors are kept, all are counted."""
-        with self._lock:
-            errors = self._counts.setdefault("errors", [])
-            if len(errors) < MAX_ITEM_ERRORS:
-                text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-                errors.append({"item": str(item)[:200], "error": text[:500]})
-            # track() counts an item as succeeded when the loop asks for the next one.
-            self._counts["failed"] = int(self._counts.get("failed", 0)) + 1
-            self._counts["pending_failures"] = int(self._counts.get("pending_failures", 0)) + 1
-        self._write_counts()
+        self._report.item_failed(item, error, clean=self._clean)
+        self._follow()
 
-    def _count(self, what: str) -> None:
-        with self._lock:
-            if self._counts.get("pending_failures"):
-                self._counts["pending_failures"] -= 1
-            else:
-                self._counts[what] = int(self._counts.get(what, 0)) + 1
-        self._write_counts()
-
-    def _write_counts(self) -> None:
-        with self._lock:
-            kept = {k: v for k, v in self._counts.items() if k != "pending_failures"}
-            text = json.dumps(kept)
-        self._write(counts=text)
+    def _follow(self) -> None:
+        self._scribe.watch(self)
+        self._is_followed = True
 
     @property
     def checkpoint(self) -> Any:
@@ -120,12 +136,17 @@ class RunningJob:
     @property
     def is_cancelled(self) -> bool:
         """Whether a cancel was asked for, as of at most one ``PROGRESS_INTERVAL`` ago."""
-        self._watch()
+        self._ask()
         return self._cancelled
 
     def raise_if_cancelled(self) -> None:
         """Raise :class:`JobCancelled` if a cancel was asked for, :class:`JobFenced` if the job was given away."""
-        self._watch()
+        if not self._must_check:
+            return
+        # Before looking: what is heard from here on sets it again.
+        self._must_check = False
+        self._ask()
+        self._must_check = self._fenced or self._cancelled
         self._raise_if_fenced()
         if self._cancelled:
             raise JobCancelled(str(self.id))
@@ -134,11 +155,18 @@ class RunningJob:
         if self._fenced:
             raise JobFenced(str(self.id))
 
-    def _watch(self) -> None:
-        if not self._watched:
-            self._watched = True
+    def _ask(self) -> None:
+        if not self._asked:
+            self._asked = True
             self._scribe.flush(self)
-        self._scribe.watch(self)
+        if not self._is_followed:
+            self._follow()
+
+    def begin_anew(self) -> None:
+        """In a process that the body forked: nobody there writes yet, and locks may be held by threads that are not."""
+        self._lock, self.writing = threading.Lock(), threading.Lock()
+        self._report.begin_anew()
+        self._is_followed = False
 
     def report(self, **values: Any) -> None:
         """Write columns of the row the coalesced way."""
@@ -147,12 +175,22 @@ class RunningJob:
     def _write(self, **values: Any) -> None:
         with self._lock:
             self._dirty.update(values)
-        self._scribe.watch(self)
+        self._follow()
+
+    def _clean(self, text: str) -> str:
+        return redact_text(text[:_LOOKED_AT], self.secrets(), names=names_of(self.task))
+
+    def _cleaned(self, values: dict[str, Any]) -> dict[str, Any]:
+        # Not when it was said: that may be a hundred thousand times a second, and most of it is never written.
+        if values.get("progress_message"):
+            values["progress_message"] = self._clean(values["progress_message"])[:500]
+        return values
 
     def take_dirty(self) -> dict[str, Any]:
         """What is not written yet; whoever takes it says :meth:`written`, or gives it back with :meth:`put_back`."""
         with self._lock:
-            dirty, self._dirty = self._dirty, {}
+            dirty = self._cleaned({**self._dirty, **self._report.take(timezone.now())})
+            self._dirty = {}
             self._in_flight.append(dirty)
             return dirty
 
@@ -174,12 +212,39 @@ class RunningJob:
         """
         with self._lock:
             report: dict[str, Any] = {}
-            for values in (*self._in_flight, self._dirty):
+            for values in (*self._in_flight, self._dirty, self._report.take(timezone.now())):
                 report.update(values)
             self._dirty, self._in_flight = {}, []
-            return report
+            return self._cleaned(report)
 
     def heard(self, *, owned: bool, cancelled: bool) -> None:
         """What the database said when last asked."""
         self._fenced = self._fenced or not owned
         self._cancelled = self._cancelled or cancelled
+        if self._fenced or self._cancelled:
+            self._must_check = True
+
+
+class Progressing:
+    """Counts up; one object may be advanced by several threads. Entering it says 0, and notices a cancel."""
+
+    def __init__(self, job: RunningJob, *, total: float | None, message: str) -> None:
+        self._job, self._lock = job, threading.Lock()
+        self.current: float = 0
+        self.total, self.message = total, message
+
+    def advance(self, by: float = 1, message: str | None = None) -> None:
+        """So much more is done; raises :class:`JobCancelled` when a cancel was asked for."""
+        self._job.raise_if_cancelled()
+        with self._lock:
+            self.current += by
+            self.message = self.message if message is None else message
+            self._job.progress(self.current, self.total, self.message)
+
+    def __enter__(self) -> Progressing:
+        self._job.raise_if_cancelled()
+        self._job.progress(0, self.total, self.message)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Nothing to do: the last value is written with the end of the attempt at the latest."""

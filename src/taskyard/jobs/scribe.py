@@ -14,7 +14,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, InterfaceError, connections
@@ -35,8 +36,7 @@ class Scribe:
     """One thread per process that needs it."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
-        self._jobs: weakref.WeakSet[RunningJob] = weakref.WeakSet()
+        self.jobs: weakref.WeakSet[RunningJob] = weakref.WeakSet()
         #: When each is to be written next: a job that comes along must not make the others write more often.
         self._due: weakref.WeakKeyDictionary[RunningJob, float] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
@@ -46,10 +46,10 @@ class Scribe:
 
     def watch(self, job: RunningJob) -> None:
         """Write the job's report within one interval, and ask about it."""
-        if job in self._jobs:
+        if job in self.jobs:
             return
         with self._lock:
-            self._jobs.add(job)
+            self.jobs.add(job)
             if self._thread is None or not self._thread.is_alive():
                 self._is_closing = False
                 self._thread = threading.Thread(target=self._run, name="taskyard-scribe", daemon=True)
@@ -59,19 +59,21 @@ class Scribe:
     def forget(self, job: RunningJob) -> None:
         """Stop: the attempt is over and its settle takes along what is not written yet."""
         with self._lock:
-            self._jobs.discard(job)
+            self.jobs.discard(job)
 
     def close(self, timeout: float = 5.0) -> None:
         """End the thread if no job runs: in a process that is no worker its connection is in the way of others."""
         with self._lock:
             thread, self._is_closing = self._thread, True
-            if thread is None or self._jobs:
+            if thread is None or self.jobs:
                 return
         self._wake.set()
         thread.join(timeout)
 
     def flush(self, job: RunningJob) -> None:
         """Write and ask now, from a thread of its own, and wait for it."""
+        # It counts as this interval's turn.
+        self._due[job] = time.monotonic() + get_settings().progress_interval.total_seconds()
         done = threading.Thread(target=self._write_and_close, args=(job,), name="taskyard-flush", daemon=True)
         done.start()
         done.join()
@@ -87,7 +89,7 @@ class Scribe:
         idle_since = time.monotonic()
         while True:
             with self._lock:
-                jobs = list(self._jobs)
+                jobs = list(self.jobs)
                 if not jobs and (self._is_closing or time.monotonic() - idle_since > _IDLE_SECONDS):
                     self._thread = None
                     break
@@ -134,12 +136,49 @@ def _report(sql: Sql, job: RunningJob, values: Mapping[str, Any]) -> tuple[Any, 
     return sql.change(job.id, assign, guard, [*stored, job.token], returning="cancel_requested_at", weak=True)
 
 
+class _Here(Scribe):
+    """Writes on the caller's own connection, as often as the other does: no thread."""
+
+    def watch(self, job: RunningJob) -> None:
+        interval, now = get_settings().progress_interval.total_seconds(), time.monotonic()
+        if self._due.setdefault(job, now + interval) <= now:
+            self._due[job] = now + interval
+            self._write(job)
+
+    def forget(self, job: RunningJob) -> None:
+        self._due.pop(job, None)
+
+    def flush(self, job: RunningJob) -> None:
+        self._write(job)
+
+
 _scribe = Scribe()
+_here: ContextVar[Scribe | None] = ContextVar("taskyard_scribe_here", default=None)
+
+
+@contextlib.contextmanager
+def reporting_here() -> Iterator[None]:
+    """Jobs that run within report on the connection they run on: no other one sees rows that are not committed."""
+    token = _here.set(_Here())
+    try:
+        yield
+    finally:
+        _here.reset(token)
 
 
 def scribe() -> Scribe:
     """This process's scribe; a fork gets a new one."""
-    global _scribe
-    if _scribe.pid != os.getpid():
-        _scribe = Scribe()
+    if (here := _here.get()) is not None:
+        return here
     return _scribe
+
+
+def _begin_anew() -> None:
+    global _scribe
+    # The thread is not in the child, and what its locks were held by is not either.
+    jobs, _scribe = list(_scribe.jobs), Scribe()
+    for job in jobs:
+        job.begin_anew()
+
+
+os.register_at_fork(after_in_child=_begin_anew)

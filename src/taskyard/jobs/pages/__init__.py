@@ -1,0 +1,1 @@
+"""Pages of very long lists, and counts that stop: how lists are read where there are ten million rows."""

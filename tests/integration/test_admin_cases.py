@@ -1,0 +1,127 @@
+"""The table of who may do what, asked of the admin."""
+
+import html
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client, override_settings
+
+from taskyard.models import Schedule, Worker
+from taskyard.tasks.doors import door, open_door
+from tests.integration.forms import sent_by
+from tests.integration.verb_cases import TABLE, TOLD, Answer, Stage, Surface, ask, tenant_of
+
+pytestmark = pytest.mark.django_db
+
+ROOT = "/admin/taskyard/"
+_GONE = re.compile("there is no such schedule|schedule with ID .* doesn’t exist", re.IGNORECASE)
+#: Sent from a page that asks.
+SAID = {"said": "yes", "reason": "because"}
+
+
+@pytest.fixture(autouse=True)
+def world() -> Iterator[None]:
+    stop = door("stop_worker")
+    open_door("stop_worker", TOLD.append)
+    with override_settings(TASKYARD={"TENANT_OF_USER": tenant_of}):
+        yield
+    open_door("stop_worker", stop)
+
+
+def look(page: str) -> Callable[..., Any]:
+    return lambda client, names: client.get(ROOT + page.format(**names))
+
+
+def send(page: str, **typed: str) -> Callable[..., Any]:
+    return lambda client, names: client.post(ROOT + page.format(**names), {**SAID, **typed}, follow=True)
+
+
+def define(client: Client, names: dict[str, Any]) -> Any:
+    page = client.get(f"{ROOT}schedule/add/")
+    if page.status_code != 200:
+        return page
+    typed = {"name": "made", "task": "app.nothing", "kwargs": '{"n": 1}', "kind": "every", "interval": "1 h"}
+    return client.post(f"{ROOT}schedule/add/", sent_by(page.content.decode(), "schedule_form", **typed), follow=True)
+
+
+PAGES: dict[str, Callable[..., Any]] = {
+    "job.list": look("job/"),
+    "job.show": look("job/{failed}/change/"),
+    "job.retry": send("job/{failed}/retry/"),
+    "job.cancel": send("job/{pending}/cancel/"),
+    "job.discard": send("job/{failed}/discard/"),
+    "job.edit": send("job/{failed}/edit/", kwargs='{"n": 3}', args="[]"),
+    "job.copy": send("job/{failed}/copy/", kwargs='{"n": 3}', args="[]"),
+    "many.retry": send("job/all/retry/?state=failed"),
+    "many.cancel": send("job/all/cancel/?state=pending"),
+    "many.discard": send("job/all/discard/?task=app.nothing"),
+    "batch.list": look("batch/"),
+    "batch.show": look("batch/{batch}/change/"),
+    "batch.cancel": send("batch/{batch}/cancel/"),
+    "failure.list": look("failuregroup/?state=any"),
+    "failure.show": look("failuregroup/{group}/change/"),
+    "failure.retry": send("failuregroup/{group}/retry/"),
+    "failure.discard": send("failuregroup/{group}/discard/"),
+    "failure.snooze": send("failuregroup/{group}/snooze/", length="1 d"),
+    "failure.resolve": send("failuregroup/{group}/resolve/"),
+    "failure.reopen": send("failuregroup/{group}/reopen/"),
+    "failure.note": send("failuregroup/{group}/note/", text="seen"),
+    "queue.list": look("queuesetting/"),
+    "queue.pause": send("queuesetting/pause/{queue}/"),
+    "queue.resume": send("queuesetting/resume/held/"),
+    "queue.limit": send("queuesetting/limit/{queue}/", max_running="3"),
+    "queue.clear": send("queuesetting/clear/{queue}/"),
+    "worker.list": look("worker/"),
+    "worker.stop": send("worker/{worker_id}/stop/"),
+    "schedule.list": look("schedule/"),
+    "schedule.find": look("schedule/{schedule_id}/change/"),
+    "schedule.run": send("schedule/{schedule_id}/run/"),
+    "schedule.pause": send("schedule/{schedule_id}/pause/"),
+    "schedule.resume": send("schedule/{schedule_id}/resume/"),
+    "schedule.enable": send("schedule/{schedule_id}/enable/"),
+    "schedule.disable": send("schedule/{schedule_id}/disable/"),
+    "schedule.define": define,
+    "schedule.remove": send("schedule/{schedule_id}/delete/", post="yes"),
+    "auditentry.list": look("auditentry/"),
+}
+
+
+def use(page: Any, user: User, stage: Stage) -> tuple[Answer, str]:
+    client = Client()
+    client.force_login(user)
+    row = Schedule.objects.filter(name=stage.schedule).first()
+    worker = Worker.objects.get(name=stage.worker)
+    response = page(client, {**vars(stage), "schedule_id": row.pk if row else 0, "worker_id": worker.pk})
+    if response.status_code == 403:
+        return Answer.NOT_ALLOWED, ""
+    if response.status_code == 302:
+        response = client.get(response.headers["Location"])
+    text = html.unescape(response.content.decode())
+    # The pages of schedules send those back whom they have nothing to show.
+    if response.status_code == 404 or _GONE.search(text):
+        return Answer.NOT_FOUND, ""
+    assert response.status_code == 200, text
+    return Answer.DONE, text
+
+
+#: Left to code and to the command line: enqueuing, pruning, what is said of tenants, back-fills.
+WITHOUT = frozenset(
+    verb for verb in TABLE
+    if verb.startswith(("tenant.", "apitoken."))
+    or verb in ("job.enqueue", "job.items", "job.prune", "job.count_prunable", "schedule.run_declared",
+                "schedule.backfill", "schedule.look_ahead", "schedule.cancel_backfill")
+)  # fmt: skip
+ADMIN = Surface("admin", PAGES, use, WITHOUT)
+
+
+@pytest.mark.parametrize("verb", PAGES)
+def test_a_page_answers_as_the_table_says(verb: str) -> None:
+    ask(ADMIN, verb)
+
+
+def test_the_admin_says_what_it_leaves_out() -> None:
+    assert set(PAGES) | WITHOUT == set(TABLE)
+    assert not set(PAGES) & WITHOUT
