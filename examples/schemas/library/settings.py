@@ -28,6 +28,9 @@ INSTALLED_APPS = [*SHARED_APPS, *TENANT_APPS]
 TENANT_MODEL = "customers.Town"
 TENANT_DOMAIN_MODEL = "customers.Domain"
 
+# Seconds; nothing here takes that long, and what hangs must not hold a worker for ever.
+CELERY_TASK_TIME_LIMIT = 300
+
 TASKYARD = {
     "TENANCY": "schemas",
     "TENANTS": "customers.models.towns",

@@ -54,6 +54,9 @@ CACHES = {
     }
 }
 
+# Seconds; nothing here takes that long, and what hangs must not hold a worker for ever.
+CELERY_TASK_TIME_LIMIT = 300
+
 TASKYARD = {
     "TENANCY": "databases",
     "TENANTS": "accounts.directory.tenants",
