@@ -39,6 +39,10 @@ def parse(words: list[str]) -> argparse.Namespace:
         "--save", type=Path, nargs="?", const=report.HERE, metavar="FOLDER",
         help="put what was measured into results.json, RESULTS.md and charts/ there (default: bench/)",
     )  # fmt: skip
+    parser.add_argument(
+        "--more", action="store_true",
+        help="with --save: add these rounds to those that are saved, which were measured in the same way",
+    )  # fmt: skip
     parser.add_argument("--report", action="store_true", help="measure nothing; with --save, write RESULTS.md again")
     parser.add_argument("--quick", action="store_true", help="a smoke run: tiny counts, few contestants")
     for name, (full, quick, help_text) in OPTIONS.items():
@@ -62,12 +66,17 @@ def main(words: list[str]) -> int:
     failed = False
     for name in options.measurements or ([] if options.report else MEASUREMENTS):
         about = results.circumstances(words, {key: getattr(options, key) for key in OPTIONS})
+        before = results.read(options.save).get(name) if options.save and options.more else None
+        if before:
+            # Now: not after it was measured.
+            results.refuse_other_rounds(before, about)
         found = about | run(name, options)
         failed = failed or bool(found["failed"])
         show(found)
         if options.save:
             # Read again each time: a long run must not undo what another one wrote meanwhile.
-            results.write(options.save, results.read(options.save) | {name: found})
+            saved = results.added(before, found) if before else found
+            results.write(options.save, results.read(options.save) | {name: saved})
     if options.save:
         report.write(options.save, results.read(options.save))
         print(f"Written: {options.save / 'RESULTS.md'}")

@@ -139,5 +139,14 @@ FIGURES = [
             ("the same, an edit takes effect", "edit_s", 2, 1.2, "s"),
         )
     ),
+    *(
+        Figure(f"progress 100,000 times a second, {says}", "progress", "taskyard-database", key, must, aim,
+               is_limit=True, unit=unit)
+        for says, key, must, aim, unit in (
+            ("progress() adds", "progress_percent", 5, 2, "%"),
+            ("track() adds", "track_percent", 5, 3, "%"),
+            ("writes", "writes", 3, 2.5, "/s"),
+        )
+    ),
     *_each("idle worker with all agents", "idle", "percent", 1, 0.5, is_limit=True, unit="% of a core"),
 ]  # fmt: skip

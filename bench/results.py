@@ -34,6 +34,21 @@ def write(folder: Path, results: dict[str, Any]) -> None:
     (folder / "results.json").write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def refuse_other_rounds(saved: dict[str, Any], about: dict[str, Any]) -> None:
+    """End with a sentence if what is about to be measured cannot stand beside what is saved."""
+    for what, beside in (("options", {"rounds": 0}), ("versions", {}), ("machine", {"load_before": 0})):
+        if saved[what] | beside != about[what] | beside:
+            raise SystemExit(f"--more: the saved rounds were measured with other {what}; measure all anew without it.")
+
+
+def added(saved: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """What was saved, and the rounds of another run of the same measurement."""
+    return {
+        **saved, "rounds": saved["rounds"] + found["rounds"], "failed": saved["failed"] | found["failed"],
+        "command": f"{saved['command']}; {found['command']}",
+    }  # fmt: skip
+
+
 def circumstances(words: list[str], options: dict[str, Any]) -> dict[str, Any]:
     """What belongs to a number: when, how, with which versions, on which machine."""
     return {

@@ -35,6 +35,14 @@ if os.environ.get("BENCH_UNFAIR"):
     window.SHARED_SECONDS = window.HALF_A_SECOND
 
 
+@task
+def report(plan: dict[str, int]) -> dict[str, Any]:
+    """So many turns of so many items, each of which takes a share of a second."""
+    from taskyard import current_job
+
+    return work.items(current_job(), plan["items"], work.spins_for(1 / plan["rate"]), plan["turns"])
+
+
 @task(unique="number")
 def keyed(number: int) -> None:
     """Only enqueued, never run: what unique keys cost."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.contestants import CONTESTANTS, Contestant
-from bench.measurements import drain, enqueue, fairness, latency, schedules, workers
+from bench.measurements import drain, enqueue, fairness, latency, progress, schedules, workers
 from bench.stage import Theatre
 
 
@@ -185,6 +185,20 @@ MEASUREMENTS = {
         quick=("taskyard-database",),
         chart=("late_p99_ms", "ms late, p99"),
         options=("schedules", "due", "seconds", "idle_seconds"),
+    ),
+    "progress": Measurement(
+        "Progress reported a hundred thousand times a second",
+        "A body of items of 10 µs of arithmetic each, silent, with `progress()` in each and as a loop over `track()`,"
+        " in turns of a tenth of a second. CPU time of its thread against that of the silent turn before, and on top of"
+        " it what the thread that writes takes. Writes: those that showed in the row.",
+        progress.progress, ("taskyard-database",),
+        {
+            "rate": "items/s", "progress_percent": "progress() adds %", "track_percent": "track() adds %",
+            "writes": "writes/s",
+        },
+        quick=("taskyard-database",),
+        chart=("track_percent", "% added by track()"),
+        options=(),
     ),
     "sustained": Measurement(
         "Sustained run with pruning",
