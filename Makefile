@@ -15,7 +15,7 @@ DB     ?= postgres
 TIMINGS ?= short
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-quick bench-layout simulate soak verify clean
+.PHONY: help demo test check format bench bench-quick bench-layout bench-pages simulate soak verify clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -59,6 +59,9 @@ bench: $(BENCH)/.bench  ## Measure beside the peers and write bench/RESULTS.md; 
 bench-quick: $(BENCH)/.bench  ## The same with tiny counts and nothing written, to see that it works
 	$(BENCH)/bin/python -m bench --quick $(ARGS)
 
+bench-pages: $(VENV)/.dev  ## Pages of the API and the admin on ten million jobs, through HTTP; half an hour and 15 GB
+	$(PY) -m bench.pages $(ARGS)
+
 bench-layout: $(VENV)/.dev  ## Measure the layouts of the job table against each other (docs/decisions/0002)
 	$(PY) bench/layout.py $(ARGS)
 
@@ -72,6 +75,7 @@ verify: $(VENV)/.dev  ## Slow promises: extras leave Django alone, the wheel ins
 	$(PY) tools/verify_extras.py
 	$(PY) tools/verify_wheel.py
 	$(PY) -m pytest -m verify --timeout=600
+	TASKYARD_TEST_API_EXAMPLES=200 $(PY) -m pytest tests/integration/test_api_contract.py -q --timeout=3600
 	TASKYARD_TEST_SCHEDULES=200 TASKYARD_TEST_SCHEDULE_ROUNDS=40 $(PY) -m pytest tests/faults/test_schedulers.py -q
 	for kind in rows schemas databases; do TASKYARD_TEST_TENANCY=$$kind TASKYARD_TEST_TENANT_JOBS=20000 \
 		$(PY) -m pytest tests/tenancy/test_workers.py --ds tests.tenancy.settings -q -k strays || exit 1; done

@@ -72,6 +72,14 @@ class NotJson(PayloadError, TypeError):
         )
 
 
+class StillHidden(PayloadError, ValueError):
+    """A placeholder for a secret stands where nobody can tell which one it was."""
+
+    def __init__(self, where: str) -> None:
+        what = where.lstrip(".") or "the value"
+        super().__init__(f"{what}: write it in full; [redacted] keeps what is stored only where it was shown.")
+
+
 class PayloadTooLarge(PayloadError, ValueError):
     """Arguments over TASKYARD["MAX_PAYLOAD_BYTES"]."""
 
@@ -102,6 +110,37 @@ class DuplicateJob(TaskyardError):
         super().__init__(f"Task {job.task!r} with key {job.unique_key!r} is already {job.state}: job {job.id}.")
 
 
+class DuplicateBatch(TaskyardError):
+    """A batch of this name and subject is running (``Batch.open(..., unique=True)``)."""
+
+    def __init__(self, batch: Any) -> None:
+        self.batch = batch
+        super().__init__(f"Batch {batch.name!r} is already running: {batch.done:,} of {batch.total:,}, id {batch.id}.")
+
+
+class BatchEnded(TaskyardError):
+    """Something was to be added to a batch that has ended, is cancelled, or does not exist."""
+
+    def __init__(self, name: str, batch_id: Any) -> None:
+        self.name, self.batch_id = name, batch_id
+        super().__init__(
+            f"Nothing can be added to batch {name!r} ({batch_id}) any more: it has ended or was cancelled. Open "
+            "another, or add from one of its members."
+        )
+
+
+class NotInStep(TaskyardError):
+    """A tracked row that cannot change in the transaction of its job."""
+
+    def __init__(self, row: str, alias: str | None, control: str) -> None:
+        self.row, self.alias, self.control = row, alias, control
+        where = "is not saved" if alias is None else f"lives in {alias!r}"
+        super().__init__(
+            f"{row} {where}: to be kept in step it must be saved in {control!r}, where jobs live. Elsewhere, pass it "
+            "as subject= and ask Job.objects.for_subject(row)."
+        )
+
+
 class JobNotWaitable(TaskyardError):
     """``.get()`` on a job that cannot have started: its transaction is still open."""
 
@@ -127,6 +166,14 @@ class JobFenced(TaskyardError):
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
         super().__init__(f"Job {job_id} no longer belongs to this attempt: its worker was taken for lost.")
+
+
+class InvalidProgress(TaskyardError, ValueError):
+    """A report that says no number."""
+
+    def __init__(self, what: str, value: Any) -> None:
+        self.what, self.value = what, value
+        super().__init__(f"Progress: {what} must be a finite number, not below zero; it is {value!r:.100}.")
 
 
 class NoCurrentJob(TaskyardError):
@@ -168,6 +215,31 @@ class TenantMismatch(TaskyardError):
     def __init__(self, what: str, tenant: str, *, current: str) -> None:
         self.what, self.tenant, self.current = what, tenant, current
         super().__init__(f"{what} is of tenant {tenant!r}, but the current tenant is {current!r}.")
+
+
+class NotAllowed(TaskyardError):
+    """Somebody who is known may not do this; pages and interfaces answer 403."""
+
+    def __init__(self, who: str, permission: str, why: str = "") -> None:
+        self.who, self.permission, self.why = who, permission, why
+        needs = why or f"it takes the permission 'taskyard.{permission}'"
+        super().__init__(f"{who} may not do this: {needs}.")
+
+
+class NotFound(TaskyardError):
+    """What somebody asked about is not there, or is another tenant's: nobody is told which; 404."""
+
+    def __init__(self, kind: str, name: object) -> None:
+        self.kind, self.name = kind, str(name)
+        super().__init__(f"There is no {kind} {self.name}.")
+
+
+class WrongState(TaskyardError):
+    """What somebody asked for cannot be done to it as it stands; 409."""
+
+    def __init__(self, kind: str, name: object, problem: str) -> None:
+        self.kind, self.name, self.problem = kind, str(name), problem
+        super().__init__(f"The {kind} {self.name} is left as it is: {problem}.")
 
 
 class InvalidLimit(TaskyardError):
@@ -270,6 +342,15 @@ class CommandFailed(TaskyardError):
     def __reduce__(self) -> tuple[Any, ...]:
         # It crosses the pipe to the pool's parent; from its sentence alone it could not be made again.
         return type(self), (self.line, self.end, self.output)
+
+
+class NoRelease(TaskyardError):
+    """Nobody can tell when the next release runs."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "TASKYARD['RELEASE'] is not set, so nobody knows when the next release runs. Set it, or say a time."
+        )
 
 
 class PublishFailed(TaskyardError):

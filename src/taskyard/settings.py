@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import difflib
-import hmac
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from taskyard.errors import ConfigurationError
+from taskyard.signing_key import SigningKey as SigningKey
 from taskyard.trigger_settings import TriggerSettings, read_trigger
 
 _DAY = dt.timedelta(days=1)
@@ -37,29 +37,6 @@ OWNER = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 #: Shorter keys can be found by trying.
 SIGNING_KEY_BYTES = 32
-
-
-class SigningKey:
-    """A secret that shows its id instead of itself, wherever it is printed."""
-
-    __slots__ = ("id", "secret")
-
-    def __init__(self, secret: bytes) -> None:
-        self.secret = secret
-        #: Names the key in messages and logs; tells nothing about it.
-        self.id = hmac.digest(secret, b"taskyard key id", "sha256").hex()[:12]
-
-    def __repr__(self) -> str:
-        return f"<SigningKey {self.id}>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SigningKey) and hmac.compare_digest(self.secret, other.secret)
-
-    def __hash__(self) -> int:
-        return hash(self.id)
-
-    def __reduce__(self) -> str:
-        raise TypeError("a signing key is not pickled")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -133,6 +110,17 @@ class Settings:
     reconnect_after: dt.timedelta = dt.timedelta(seconds=20)
     #: Progress of one job is written at most this often.
     progress_interval: dt.timedelta = dt.timedelta(milliseconds=500)
+    #: Who may see how far a job is: a callable ``(request, job) -> bool``, or its dotted path. None: its creator, and
+    #: staff with ``taskyard.view_job``. Links that the template tag signs work in any case.
+    progress_access: Callable[..., Any] | None = None
+    #: Most event streams of progress that one process serves at a time in an event loop (ASGI); more get polling.
+    progress_streams: int = 200
+    #: The same where each holds a thread (WSGI); a process with a single thread serves none.
+    progress_streams_wsgi: int = 2
+    #: A batch, and a row that follows one, is stale after this long without news of a member.
+    batch_stale_after: dt.timedelta = dt.timedelta(minutes=30)
+    #: HTTP status of ``guard(...).response()`` where one is already running.
+    duplicate_status: int = 409
     #: Longest pause between two looks for due work where notifications arrive; elsewhere it is a fifth of a second.
     poll_interval: dt.timedelta = dt.timedelta(seconds=2)
     #: Run the agents (feeder, rescuer, pruner, scheduler) in every worker; False: only in ``taskyard scheduler``.
@@ -152,6 +140,9 @@ class Settings:
     #: Names the project's tenants: ``tenants()`` returns the ready ones, ``tenants(name)`` one of them, or None.
     #: A callable or its dotted path; see docs/tenants.md for what each kind expects.
     tenants: Callable[..., Any] | None = None
+    #: Whose jobs a user of Django sees and steers: a callable that takes the user and returns the name of a tenant, or
+    #: None for all of them, or its dotted path. Unset: superusers all, others what belongs to no tenant.
+    tenant_of_user: Callable[..., Any] | None = None
     #: With schemas: the aliases whose schema is switched.
     tenant_databases: tuple[str, ...] = ("default",)
     #: With databases: labels of the apps whose models live in each tenant's database.
@@ -175,8 +166,14 @@ class Settings:
     crontab_time_limit: dt.timedelta = dt.timedelta(hours=1)
     #: Folder of the log files of commands that redirect their output nowhere, one for each line; empty: no files.
     crontab_logs: str = ""
+    #: Names beside the built-in ones whose values are secrets, of arguments and in texts, compared without case.
+    sensitive: tuple[str, ...] = ()
+    #: What of the project runs, any text; failures can be snoozed until it changes. Empty: nobody knows.
+    release: str = ""
     #: Whom the HTTP trigger believes (docs/trigger.md); None: nobody, and it refuses everything.
     trigger: TriggerSettings | None = None
+    #: Bearer tokens (32 characters or more each) that may read deep health over HTTP, or a callable that returns them.
+    health_tokens: tuple[SigningKey, ...] = ()
 
 
 def _near(name: str, known: list[str]) -> str:
@@ -266,6 +263,12 @@ def _as_positive_int(value: Any) -> int:
     return value
 
 
+def _as_count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise TypeError("a whole number, zero or more")
+    return value
+
+
 def _as_duration(value: Any) -> dt.timedelta:
     if not isinstance(value, dt.timedelta) or value < dt.timedelta(0):
         raise TypeError("a timedelta that is not negative, for example timedelta(seconds=25)")
@@ -313,14 +316,16 @@ def _as_user_schedules(value: Any) -> UserSchedules | None:
 
 
 #: Settings whose values are never repeated in an error.
-_SECRET = frozenset({"signing_keys", "trigger"})
+_SECRET = frozenset({"signing_keys", "trigger", "health_tokens"})
 _BY_NAME: dict[str, Callable[[Any], Any]] = {
     "signing_keys": _as_signing_keys, "queues": _as_queues, "retention": _as_retention, "handover": _as_names,
     "tenancy": _as_tenancy, "tenants": _as_callable, "tenant_databases": _as_names, "tenant_apps": _as_names,
+    "tenant_of_user": _as_callable,
     "outbox_databases": _as_names, "schedule_targets": _as_targets, "schedule_owner": _as_owner,
     "user_schedules": _as_user_schedules,
-    "crontabs": _as_paths, "crontab_plugins": _as_plugins, "crontab_logs": _as_path,
-    "trigger": partial(read_trigger, as_keys=_as_signing_keys),
+    "sensitive": _as_names, "progress_access": _as_callable, "progress_streams": _as_count,
+    "progress_streams_wsgi": _as_count, "crontabs": _as_paths, "crontab_plugins": _as_plugins, "crontab_logs": _as_path,
+    "trigger": partial(read_trigger, as_keys=_as_signing_keys), "health_tokens": _as_signing_keys,
 }  # fmt: skip
 _BY_TYPE = {int: _as_positive_int, dt.timedelta: _as_duration, bool: _as_bool, str: _as_str}
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from taskyard.celery.application import Celery, get_app, ready_made_app
+from taskyard.celery.application import Celery, get_app, is_without_app, ready_made_app
 
 if TYPE_CHECKING:
     app: Celery
 
-__all__ = ["Celery", "app", "get_app"]
+__all__ = ["Celery", "app", "get_app", "is_without_app"]
 
 
 def __getattr__(name: str) -> Any:

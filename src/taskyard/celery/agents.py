@@ -6,6 +6,7 @@ import uuid
 
 from celery.utils.time import maybe_timedelta
 
+from taskyard.batches.teller import Teller
 from taskyard.celery.application import get_app
 from taskyard.celery.publisher import BrokerPublisher
 from taskyard.enqueue import INTAKE
@@ -19,12 +20,13 @@ from taskyard.settings import get_settings
 
 
 def build_agents(owner: uuid.UUID) -> list[Agent]:
-    """A feeder, a rescuer, a pruner, a scheduler and, where there are outboxes, a relay; ``owner`` is their worker."""
+    """One of each agent, a relay only where there are outboxes; ``owner`` is their worker."""
     expires, settings = get_app().conf.result_expires, get_settings()
     agents: list[Agent] = [
         Feeder(owner, BrokerPublisher()),
         Rescuer(),
         Scheduler(),
+        Teller(),
         Pruner(result_expires=maybe_timedelta(expires)),
     ]
     if settings.tenancy == "databases" or settings.outbox_databases:

@@ -253,6 +253,12 @@ def serve_shared_tasks() -> None:
             ready_made_app()
 
 
+def is_without_app() -> bool:
+    """Whether Celery made itself a plain app in silence, because one was asked for before there was any."""
+    found = _state.default_app
+    return isinstance(found, celery.Celery) and not isinstance(found, Celery) and found.main == "default"
+
+
 def get_app() -> Celery:
     """The project's app: ``TASKYARD["CELERY_APP"]``, else ``<project>.celery:app``, else the ready-made one."""
     named = get_settings().celery_app or _project_app()

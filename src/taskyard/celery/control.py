@@ -1,7 +1,9 @@
-"""Celery's remote control, with a revoke that sticks."""
+"""Celery's remote control, with a revoke that sticks and a shutdown that is one of ours."""
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import uuid
 from typing import Any
@@ -12,9 +14,14 @@ from celery.worker import control as worker_control
 from celery.worker.control import Panel
 from django.db import connections
 from django.utils import timezone
+from kombu.exceptions import OperationalError
 
+from taskyard.errors import BrokerUnreachable
 from taskyard.jobs.ids import job_id
 from taskyard.tenancy.context import current_tenant
+
+#: How long a broker may take to pass something on.
+_LONGEST_ANSWER_SECONDS = 5.0
 
 
 class Mailbox(CeleryMailbox):
@@ -84,6 +91,23 @@ def _cancel_in_thread(task_ids: list[str]) -> None:
     threading.Thread(target=work, name="taskyard-revoke", daemon=True).start()
 
 
+def stop_worker(name: str) -> None:
+    """Tell a worker to stop as SIGTERM does, by its node name; raises :class:`BrokerUnreachable`.
+
+    Nobody answers: a worker that stops sends no reply.
+    """
+    from taskyard.celery.application import get_app
+
+    app = get_app()
+    connection = app.connection_for_write(connect_timeout=_LONGEST_ANSWER_SECONDS)
+    try:
+        with connection:
+            connection.ensure_connection(max_retries=0, timeout=_LONGEST_ANSWER_SECONDS)
+            app.control.broadcast("shutdown", destination=[name], connection=connection)
+    except (OSError, OperationalError, *connection.connection_errors, *connection.channel_errors) as error:
+        raise BrokerUnreachable(connection.as_uri(), str(error) or type(error).__name__) from error
+
+
 _celery_revoke = worker_control.revoke
 
 
@@ -93,6 +117,22 @@ def revoke(state: Any, task_id: Any, terminate: bool = False, signal: Any = None
     return _celery_revoke(state, task_id, terminate, signal, **kwargs)
 
 
+_celery_shutdown = worker_control.shutdown
+
+
+def shutdown(state: Any, msg: str = "Got shutdown from remote", **kwargs: Any) -> None:
+    """The worker's side of a shutdown that came by broadcast: the same as SIGTERM.
+
+    Celery's own would end the event loop without a word to anybody: the worker would stay ``alive`` in its row, and
+    nothing would bound how long its jobs may take.
+    """
+    if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, signal.SIG_IGN, None):
+        # Within another program, which did not ask to be ended.
+        _celery_shutdown(state, msg, **kwargs)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def install() -> None:
-    """Put it in the place of Celery's."""
+    """Put them in the place of Celery's."""
+    Panel.data["shutdown"] = shutdown
     Panel.data["revoke"] = revoke

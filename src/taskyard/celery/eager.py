@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import secrets
+import contextlib
 import socket
 import uuid
 from collections import deque
 from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import Any
 
 from celery.exceptions import Ignore, Retry
 from django.conf import settings as django_settings
-from django.db import connections, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from taskyard.celery.application import get_app
+from taskyard.celery.attempt.answer import Answer
 from taskyard.celery.attempt.executor import Delivery, execute
+from taskyard.execution.claim import new_token
 from taskyard.jobs.models import Job
-from taskyard.jobs.scribe import scribe
+from taskyard.jobs.scribe import reporting_here, scribe
+from taskyard.runtime import testcase
 from taskyard.runtime.identity import worker_id
+from taskyard.settings import get_settings
 
 _queue: ContextVar[deque[uuid.UUID] | None] = ContextVar("taskyard_eager_queue", default=None)
 
@@ -32,15 +35,10 @@ def is_eager() -> bool:
 
 def run_eagerly(job_ids: Sequence[uuid.UUID], alias: str) -> None:
     """Run the jobs after the caller's commit; at once inside a ``TestCase``, whose commit never comes."""
-    if _in_test_case(alias):
+    if testcase.is_in_test_case(alias):
         _run_all(job_ids)
     else:
         transaction.on_commit(lambda: _run_all(job_ids), using=alias)
-
-
-def _in_test_case(alias: str) -> bool:
-    blocks = getattr(connections[alias], "atomic_blocks", ())
-    return any(getattr(block, "_from_testcase", False) for block in blocks)
 
 
 def _run_all(job_ids: Sequence[uuid.UUID]) -> None:
@@ -61,27 +59,42 @@ def _run_all(job_ids: Sequence[uuid.UUID]) -> None:
 
 
 def _run(job_id: uuid.UUID) -> None:
-    app = get_app()
-    while True:
-        jobs = Job.objects.filter(id=job_id, state__in=["pending", "retrying"])
-        row = jobs.values_list("task", "available_at").first()
-        # eta and countdown are honoured by not waiting for them; a retry comes at once.
-        if row is None or not jobs.update(state="queued", due=True, published_at=timezone.now()):
+    # eta and countdown are honoured by not waiting for them; a retry comes at once.
+    while (answer := run_here(job_id, is_eager=True)) is not None:
+        if not Job.objects.filter(id=job_id, state="retrying").exists():
+            _propagate(error_of(answer), job_id)
             return
-        delivery = Delivery(
-            str(job_id), row[0], secrets.randbits(63), str(worker_id()), socket.gethostname(), {"is_eager": True}
-        )
-        failed, value, _ = execute(delivery, app)
-        if Job.objects.filter(id=job_id, state="retrying").exists():
-            continue
-        if failed:
-            _propagate(value)
-        return
 
 
-def _propagate(value: Any) -> None:
+def _propagate(error: BaseException | None, job_id: uuid.UUID) -> None:
+    if error is not None and getattr(django_settings, "CELERY_TASK_EAGER_PROPAGATES", False):
+        with contextlib.suppress(AttributeError):
+            # Whoever answers a request with it says which job it was.
+            error.job_id = job_id  # type: ignore[attr-defined]
+        raise error
+
+
+def run_here(job_id: uuid.UUID, *, is_eager: bool = False) -> Answer | None:
+    """Run the next attempt of a job that waits for its time or its turn, in this thread; None if none does.
+
+    In a test case it runs as it would without that one's transaction.
+    """
+    jobs = Job.objects.filter(id=job_id, state__in=["pending", "retrying"])
+    task = jobs.values_list("task", flat=True).first()
+    if task is None or not jobs.update(state="queued", due=True, published_at=timezone.now()):
+        return None
+    info = {"is_eager": True} if is_eager else {}
+    delivery = Delivery(str(job_id), task, new_token(), str(worker_id()), socket.gethostname(), info)
+    if not testcase.is_in_test_case(get_settings().database):
+        return execute(delivery, get_app())
+    with testcase.as_without_transaction(), reporting_here():
+        return execute(delivery, get_app())
+
+
+def error_of(answer: Answer) -> BaseException | None:
+    """The error of the task itself that an attempt ended with."""
+    failed, value, _ = answer
     error = getattr(value, "exception", None)
     error = getattr(error, "exc", error)
-    propagates = getattr(django_settings, "CELERY_TASK_EAGER_PROPAGATES", False)
-    if propagates and isinstance(error, BaseException) and not isinstance(error, (Ignore, Retry)):
-        raise error
+    is_the_tasks = failed and isinstance(error, BaseException) and not isinstance(error, (Ignore, Retry))
+    return error if is_the_tasks else None

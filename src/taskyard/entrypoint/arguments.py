@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime as dt
+import getpass
+import json
 import re
 import uuid
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from taskyard.entrypoint.failures import UsageError
@@ -15,10 +18,12 @@ from taskyard.jobs.states import State
 
 if TYPE_CHECKING:
     from taskyard.jobs.queries import JobFilter
+    from taskyard.operations import Actor
 
 #: What a clock may say in place of a time.
 NOW, BY_HAND = "now", "by hand"
 _YEAR = dt.timedelta(days=366)
+_CHOOSE = "--state, --task, --queue, --since, --batch, --group"
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -73,6 +78,32 @@ def count(text: str) -> int:
     return int(text)
 
 
+def json_of(kind: type) -> Callable[[str], Any]:
+    """JSON of one kind, a ``list`` or a ``dict``; for argparse."""
+
+    def read(text: str) -> Any:
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is no JSON: {error}") from None
+        if not isinstance(value, kind):
+            raise argparse.ArgumentTypeError(f"{text!r} must be JSON of a {'list' if kind is list else 'dict'}")
+        return value
+
+    return read
+
+
+def rate(text: str) -> float:
+    """A number above zero; for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
+    return value
+
+
 def one_id(text: str) -> uuid.UUID:
     """A job's id, as Taskyard or as Celery spells it."""
     return job_id(text.strip())
@@ -81,6 +112,47 @@ def one_id(text: str) -> uuid.UUID:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """``--json``."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def add_actor(parser: argparse.ArgumentParser) -> None:
+    """``--as``."""
+    parser.add_argument("--as", dest="acts_as", default="", metavar="USER",
+                        help="with this user's permissions and tenant (default: an operator with all)")  # fmt: skip
+
+
+def add_reason(parser: argparse.ArgumentParser, text: str = "written into the audit") -> None:
+    """``--reason``."""
+    parser.add_argument("--reason", default="", help=text)
+
+
+def add_order(parser: argparse.ArgumentParser) -> None:
+    """How something is done to many jobs: ``--dry-run``, ``--rate`` and ``--background``."""
+    parser.add_argument("--dry-run", action="store_true", help="say which jobs are meant, change nothing")
+    parser.add_argument("--rate", type=rate, default=None, metavar="N", help="at most so many a second")
+    parser.add_argument("--background", action="store_true", help="let a worker do it; cancel that job to abort")
+
+
+def actor_of(options: argparse.Namespace) -> Actor:
+    """Who acts: the user of ``--as``, else whoever sits at the terminal; within the tenant of ``--tenant``."""
+    from django.contrib.auth import get_user_model
+
+    from taskyard.operations import Actor
+
+    actor = Actor.system(_account() or "somebody at a terminal", via="cli")
+    if options.acts_as:
+        users = get_user_model()._default_manager
+        user = users.filter(**{users.model.USERNAME_FIELD: options.acts_as}).first()
+        if user is None:
+            raise UsageError(f"There is no user {options.acts_as!r}.")
+        actor = Actor.of_user(user, via="cli")
+    return actor.within(getattr(options, "tenant", None))
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def add_filter(parser: argparse.ArgumentParser) -> None:
@@ -93,6 +165,8 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
     add_tenant(parser)
     parser.add_argument("--since", type=since, default=None, metavar="WHEN",
                         help="created since (2h, 30d, 2026-01-31); with only final states: ended since")  # fmt: skip
+    parser.add_argument("--batch", default="", metavar="ID", help="members of this batch")
+    parser.add_argument("--group", default="", metavar="GROUP", help="what stands failed in this group of failures")
 
 
 def add_tenant(parser: argparse.ArgumentParser) -> None:
@@ -107,8 +181,9 @@ def chosen(options: argparse.Namespace) -> JobFilter:
     from taskyard.jobs.queries import JobFilter
 
     return JobFilter(
-        states=tuple(options.state), task=options.task, queue=options.queue, tenant=options.tenant, since=options.since
-    )
+        states=tuple(options.state), task=options.task, queue=options.queue, tenant=options.tenant,
+        since=options.since, group=options.group, batch=one_id(options.batch) if options.batch else None,
+    )  # fmt: skip
 
 
 def chosen_ids(options: argparse.Namespace) -> list[uuid.UUID]:
@@ -117,16 +192,17 @@ def chosen_ids(options: argparse.Namespace) -> list[uuid.UUID]:
     ``--tenant`` goes with both: it says who is looking.
     """
     if options.ids and not dataclasses.replace(chosen(options), tenant=None).is_empty:
-        raise UsageError("Name jobs by id or choose them by --state, --task, --queue, --since; not both.")
+        raise UsageError(f"Name jobs by id or choose them by {_CHOOSE}; not both.")
     if not options.ids and chosen(options).is_empty:
-        raise UsageError("Which jobs? Give ids, or choose them by --state, --task, --queue, --tenant or --since.")
+        raise UsageError(f"Which jobs? Give ids, or choose them by {_CHOOSE} or --tenant.")
     return [one_id(text) for text in options.ids]
 
 
-def named_schedule(options: argparse.Namespace) -> Any:
-    from taskyard.schedules.models import Schedule
+def named_schedule(options: argparse.Namespace, actor: Actor) -> Any:
+    """The one of that name that exists for the actor; raises :class:`UsageError`."""
+    from taskyard.operations import schedules
 
-    rows = list(Schedule.objects.visible_to(options.tenant).filter(name=options.name)[:2])
+    rows = list(schedules.visible(actor).filter(name=options.name)[:2])
     if not rows:
         raise UsageError(f"There is no schedule {options.name!r}: taskyard schedules list shows them.")
     if len(rows) > 1:

@@ -14,16 +14,24 @@ from taskyard.entrypoint.screen import Screen
 
 _EPILOG = """\
 exit codes: 0 done; 1 something is wrong, or nothing matched; 2 the command line cannot be meant like this;
-3 the database or the broker cannot be reached. Reading commands take --json.
+3 the database or the broker cannot be reached; 4 the user of --as may not do this. Reading commands take --json.
 """
 
 
-def _commands() -> tuple[ModuleType, ...]:
+def _commands(first: str) -> tuple[ModuleType, ...]:
     # In the order of `--help`. Imported late: `--help` and `demo` work without Django settings.
+    from taskyard.entrypoint.commands import health
+
+    if first == "health":
+        # A probe asks every few seconds: it reads nothing of the others.
+        return (health,)
     from taskyard.entrypoint.commands import (
+        audit,
+        batches,
         crontab,
         demo,
         doctor,
+        failures,
         jobs,
         processes,
         queues,
@@ -31,21 +39,26 @@ def _commands() -> tuple[ModuleType, ...]:
         status,
         tasks,
         tenants,
+        tokens,
+        workers,
     )  # fmt: skip
 
-    return processes, status, doctor, jobs, schedules, crontab, queues, tenants, tasks, demo
+    return (
+        processes, status, doctor, health, jobs, batches, failures, schedules, crontab, queues, tenants, workers, audit,
+        tokens, tasks, demo,
+    )  # fmt: skip
 
 
-def build_parser(prog: str) -> argparse.ArgumentParser:
-    """The whole command line."""
+def build_parser(prog: str, first: str = "") -> argparse.ArgumentParser:
+    """The whole command line; as little of it as the first word needs."""
     parser = argparse.ArgumentParser(
         prog=prog, description="Background work for Django.", epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--traceback", action="store_true", help="show where a known error came from")
-    parser.set_defaults(needs_project=True, takes_rest=False)
+    parser.set_defaults(needs_project=True, needs_apps=True, takes_rest=False)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in _commands():
+    for module in _commands(first):
         module.add_to(subparsers)
     return parser
 
@@ -55,7 +68,7 @@ def parse(arguments: Sequence[str], prog: str) -> argparse.Namespace:
 
     The command that ``tenants run`` runs stands behind ``--``, and is left in ``words``.
     """
-    parser = build_parser(prog)
+    parser = build_parser(prog, next(iter(arguments), ""))
     own, words = split_at_dashes(arguments)
     if [word for word in own if not word.startswith("-")][:2] != ["tenants", "run"]:
         own, words = list(arguments), []
@@ -81,8 +94,9 @@ def run(arguments: Sequence[str], *, prog: str, has_project: bool = False, scree
         if options.needs_project and not has_project:
             from taskyard.entrypoint import project
 
-            project.load()
-            _check_installed()
+            project.load(with_apps=options.needs_apps)
+            if options.needs_apps:
+                _check_installed()
         return int(options.run(options, screen))
     except KNOWN as error:
         known = explain(error)

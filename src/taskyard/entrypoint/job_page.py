@@ -83,15 +83,20 @@ def _times(job: Mapping[str, Any], now: dt.datetime) -> Iterator[tuple[str, str]
 
 
 def _progress(job: Mapping[str, Any]) -> str:
-    current, total = job["progress_current"], job["progress_total"]
+    current, total, said = job["progress_current"], job["progress_total"], job["progress_message"]
     if current is None:
-        return str(job["progress_message"])
+        return str(said)
+    if job["state"] == "running" and job["progress_at"] and job["progress_at"] < job["started_at"]:
+        said = f"{said} (as the attempt before left it)"
     if not total:
-        return f"{current:g} {job['progress_message']}".strip()
-    return f"{bar(current / total)} {current:g} of {total:g} {job['progress_message']}".strip()
+        return f"{current:g} {said}".strip()
+    return f"{bar(current / total)} {current:g} of {total:g} {said}".strip()
 
 
 def _arguments(job: Mapping[str, Any]) -> str:
+    if job["args"] is None:
+        # Not for whoever is looking.
+        return ""
     words = [_compact(value) for value in job["args"] or ()]
     words += [f"{name}={_compact(value)}" for name, value in (job["kwargs"] or {}).items()]
     return ", ".join(words) or "none"

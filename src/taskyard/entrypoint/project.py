@@ -15,10 +15,10 @@ from taskyard.entrypoint.failures import UsageError
 _VARIABLE = "DJANGO_SETTINGS_MODULE"
 
 
-def load() -> None:
+def load(*, with_apps: bool = True) -> None:
     """Set Django up: settings from ``DJANGO_SETTINGS_MODULE``, else those the manage.py of this folder names.
 
-    Raises :class:`UsageError` if there is neither.
+    Raises :class:`UsageError` if there is neither. Without ``with_apps`` the settings can be read, and that is all.
     """
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -32,7 +32,8 @@ def load() -> None:
             )
         os.environ[_VARIABLE] = module
     _check_importable(module)
-    django.setup()
+    if with_apps:
+        django.setup()
 
 
 def _check_importable(module: str) -> None:

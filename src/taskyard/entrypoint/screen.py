@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
+from taskyard.monitoring.words import duration as duration  # as all who write to it need it
+
 _CODES = {
     "red": "31",
     "green": "32",
@@ -40,7 +42,9 @@ class Screen:
         self.out = out or sys.stdout
         self.err = err or sys.stderr
         self.is_terminal = self.out.isatty()
-        self.has_colour = self.is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        #: Whether what stands at the end of the screen can be drawn anew.
+        self.is_live = self.is_terminal and os.environ.get("TERM") != "dumb"
+        self.has_colour = self.is_live and not os.environ.get("NO_COLOR")
 
     @property
     def width(self) -> int:
@@ -120,24 +124,6 @@ def shown(value: Any) -> str:
 def cut(text: str, width: int) -> str:
     """At most ``width`` characters, the cut shown."""
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"[: max(width, 0)]
-
-
-def duration(seconds: float | dt.timedelta | None) -> str:
-    """A length of time in its two largest units."""
-    if seconds is None:
-        return "-"
-    seconds = seconds.total_seconds() if isinstance(seconds, dt.timedelta) else seconds
-    if seconds < 1:
-        return f"{max(seconds, 0) * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = [f"{days} d", f"{hours} h", f"{minutes} min", f"{rest} s"]
-    first = next(place for place, number in enumerate((days, hours, minutes, 1)) if number)
-    second = (days, hours, minutes, rest)[first + 1] if first < 3 else 0
-    return f"{parts[first]} {parts[first + 1]}" if second else parts[first]
 
 
 def ago(moment: dt.datetime | None, now: dt.datetime) -> str:

@@ -14,7 +14,7 @@ from taskyard.settings import get_settings
 
 _RETURNING = (
     "task, args, kwargs, message, task_id, tenant, queue, priority, attempt, max_attempts, root, parent, crashes,"
-    " expires_at, checkpoint, counts"
+    " expires_at, checkpoint, counts, created_at, batch, subject_type"
 )
 #: The same, and what the claim itself wrote.
 COLUMNS = f"{_RETURNING}, worker, started_at"
@@ -44,6 +44,9 @@ class Claim:
     expires_at: dt.datetime | None
     checkpoint: str | None
     counts: str | None
+    created_at: dt.datetime
+    batch: uuid.UUID | None = None
+    subject_type: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,7 +97,9 @@ def claim(
     row = sql.change(job_id, assign, guard, params, returning=_RETURNING, weak=True)
     if row is None:
         return None
-    return _from_row(sql, job_id, token, (*row, worker, now))
+    owned = _from_row(sql, job_id, token, (*row, worker, now))
+    _tell_subjects([owned], sql.alias)
+    return owned
 
 
 def claim_many(
@@ -116,7 +121,18 @@ def claim_many(
         [token, worker, now, *more], job_ids=job_ids, returning=f"id, {_RETURNING}",
     )  # fmt: skip
     owned = {sql.read_uuid(row[0]): row[1:] for row in rows}
-    return [_from_row(sql, one, token, (*owned[one], worker, now)) for one in dict.fromkeys(job_ids) if one in owned]
+    claims = [_from_row(sql, one, token, (*owned[one], worker, now)) for one in dict.fromkeys(job_ids) if one in owned]
+    _tell_subjects(claims, sql.alias)
+    return claims
+
+
+def _tell_subjects(claims: Sequence[Claim], alias: str) -> None:
+    about = [owned for owned in claims if owned.subject_type]
+    if about:
+        # Imported here: apps import this module before Django has loaded its models.
+        from taskyard.batches import changes
+
+        changes.begun(about, alias)
 
 
 def find_claims(job_ids: Sequence[uuid.UUID], token: int) -> list[Claim]:
@@ -136,11 +152,13 @@ def find_claim(job_id: uuid.UUID, token: int) -> Claim | None:
 
 def _from_row(sql: Sql, job_id: uuid.UUID, token: int, row: tuple[Any, ...]) -> Claim:
     (task, args, kwargs, message, task_id, tenant, queue, priority, attempt, max_attempts, root, parent, crashes,
-     expires_at, checkpoint, counts, worker, started_at) = row  # fmt: skip
+     expires_at, checkpoint, counts, created_at, batch, subject_type, worker, started_at) = row  # fmt: skip
     return Claim(
         id=job_id, token=token, started_at=sql.moment(started_at), worker=sql.read_uuid(worker), task=task,
         args=args, kwargs=kwargs, message=message, task_id=task_id or str(job_id), tenant=tenant, queue=queue,
         priority=priority, attempt=attempt, max_attempts=max_attempts,
         root=sql.read_uuid(root) if root else job_id, parent=sql.read_uuid(parent) if parent else None,
         crashes=crashes, expires_at=sql.read_time(expires_at), checkpoint=checkpoint, counts=counts,
+        created_at=sql.moment(created_at),
+        batch=sql.read_uuid(batch) if batch else None, subject_type=subject_type,
     )  # fmt: skip

@@ -8,12 +8,17 @@ import datetime as dt
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Trouble:
-    """What went wrong, as it is stored: class name, message, reason code, traceback text without local variables."""
+    """What went wrong: class name, message, reason code, traceback text without local variables.
+
+    Secrets are taken out of its texts when they are stored (:mod:`taskyard.execution.cleaning`).
+    """
 
     type: str
     message: str = ""
     reason: str = ""
     traceback: str = ""
+    #: Where in the project's own code, see :func:`taskyard.failures.frames.own_frames`.
+    frames: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from django.db import transaction
 from django.db.models import Q
 
+from taskyard.batches.models import Batch
+from taskyard.failures import record
 from taskyard.jobs.models import Attempt, Canvas, CanvasPart, Job
 from taskyard.jobs.rows.sql import Sql
 from taskyard.schedules.models import Occurrence
@@ -39,6 +41,10 @@ class Pruner:
         longest = max((keep for keep in get_settings().retention.values() if keep is not None), default=None)
         if longest is not None:
             _prune_canvases(now - longest)
+            _prune_batches(now - longest)
+        keep_failed = get_settings().retention["failed"]
+        if keep_failed is not None:
+            record.forget_groups(now - keep_failed, limit=BATCH)
         return max(deleted, _prune_occurrences(now - get_settings().occurrence_retention))
 
     def pause(self, done: int, *, is_deaf: bool) -> dt.timedelta:
@@ -81,6 +87,7 @@ class Pruner:
             ended = Job.objects.visible_to(tenant).filter(finished_at__gte=batch[0][1], finished_at__lte=batch[-1][1])
             ids = list(ended.filter(id__in=ids, state=state).select_for_update().values_list("id", flat=True))
             Attempt.objects.using(alias).filter(job_id__in=ids)._raw_delete(alias)
+            record.no_longer(ids, alias)
             deleted = ended.filter(id__in=ids)._raw_delete(alias)
         self._marks[state] = batch[-1][1]
         return int(deleted)
@@ -103,3 +110,11 @@ def _prune_canvases(until: dt.datetime) -> None:
         if old:
             CanvasPart.objects.using(alias).filter(canvas_id__in=old)._raw_delete(alias)
             Canvas.objects.using(alias).filter(id__in=old)._raw_delete(alias)
+
+
+def _prune_batches(until: dt.datetime) -> None:
+    old = Batch.objects.filter(finished_at__lt=until)
+    ids = list(old.order_by("finished_at").values_list("id", flat=True)[:BATCH])
+    if ids:
+        # Asked again: an operator's retry may have made it run again meanwhile.
+        old.filter(id__in=ids)._raw_delete(get_settings().database)

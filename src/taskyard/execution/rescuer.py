@@ -25,6 +25,10 @@ logger = logging.getLogger(__name__)
 _BEATS = f"SELECT id, beats FROM {Worker._meta.db_table}"
 _NAMED = f"SELECT DISTINCT worker FROM {TABLE} WHERE lane = 2 AND worker IS NOT NULL"
 
+#: Reading which workers have jobs passes what an old snapshot keeps (docs/decisions/0013). Once it takes this long, it
+#: is done once in a while: only that a worker *without* a row has jobs is known so much later.
+_SLOW_SECONDS, _RARELY_SECONDS = 0.005, 5.0
+
 #: A rescuer that did not look for longer than this (or half the limit) was not watching throughout.
 _LONGEST_GAP_SECONDS = 2.5
 
@@ -49,6 +53,8 @@ class Rescuer:
         self.monotonic = monotonic
         self._sights: dict[uuid.UUID, _Sight] = {}
         self._looked_at = monotonic()
+        self._named: set[uuid.UUID] = set()
+        self._next_names = self._looked_at
 
     def run_once(self, now: dt.datetime) -> int:
         """Look at every worker; how many jobs were given back."""
@@ -58,10 +64,15 @@ class Rescuer:
         began = self.monotonic()
         beats = {sql.read_uuid(worker): count for worker, count in sql.all(_BEATS, [])}
         # A running or reserved job of a worker without a row is as lost as one of a silent worker.
-        rows = sql.all(_NAMED, [])
-        for row in rows:
-            beats.setdefault(sql.read_uuid(row[0]), -1)
-        gone = self._silent(beats, settings.worker_timeout, began)
+        is_reading = began >= self._next_names
+        if is_reading:
+            self._named = {sql.read_uuid(row[0]) for row in sql.all(_NAMED, [])}
+        for worker in self._named:
+            beats.setdefault(worker, -1)
+        seen = self.monotonic()
+        if is_reading and seen - began > _SLOW_SECONDS:
+            self._next_names = seen + _RARELY_SECONDS
+        gone = self._silent(beats, settings.worker_timeout, began, seen)
         return sum(self._rescue(sql, worker, now) for worker in gone)
 
     def pause(self, done: int, *, is_deaf: bool) -> dt.timedelta:
@@ -71,17 +82,17 @@ class Rescuer:
     def interrupted(self) -> None:
         """Not connected throughout: what was seen before does not count."""
         self._sights.clear()
+        self._next_names = float("-inf")
 
     def stop(self) -> None:
         """Nothing to give back."""
 
-    def _silent(self, beats: dict[uuid.UUID, int], limit: dt.timedelta, began: float) -> list[uuid.UUID]:
+    def _silent(self, beats: dict[uuid.UUID, int], limit: dt.timedelta, began: float, seen: float) -> list[uuid.UUID]:
         if began - self._looked_at > max(limit.total_seconds() / 2, _LONGEST_GAP_SECONDS):
             # This process was stopped, or its database did not answer: the silence may be its own.
             self._sights.clear()
         self._looked_at = began
         self._sights = {worker: sight for worker, sight in self._sights.items() if worker in beats}
-        seen = self.monotonic()
         for worker, count in beats.items():
             sight = self._sights.get(worker)
             if sight is None or sight.beats != count:
@@ -106,6 +117,7 @@ class Rescuer:
         Worker.objects.using(sql.alias).filter(id=worker, beats=self._sights[worker].beats).delete()
         Lease.objects.using(sql.alias).filter(owner=worker).delete()
         del self._sights[worker]
+        self._named.discard(worker)
         logger.warning("worker %s is lost; %d jobs were given back", worker, rescued)
         events.worker_lost.send_robust(Worker, worker_id=worker, jobs=rescued)
         return rescued

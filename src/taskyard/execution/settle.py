@@ -13,12 +13,17 @@ from typing import Any
 from django.db import transaction
 
 from taskyard import enqueue, events
+from taskyard.batches import changes, tracked
 from taskyard.execution import steering
 from taskyard.execution.claim import Claim
+from taskyard.execution.cleaning import cleaned
 from taskyard.execution.outcome import Cancelled, Failed, Outcome, RetryAt, Snoozed, Succeeded, Trouble, Waiting
+from taskyard.failures import record
+from taskyard.failures.fingerprint import Fault
 from taskyard.jobs.models import Attempt, Job
 from taskyard.jobs.rows.newjob import NewJob
 from taskyard.jobs.rows.sql import Sql
+from taskyard.jobs.states import FINAL
 from taskyard.runtime.faults import fault_point
 from taskyard.runtime.wakeup import WORK_WRITTEN, wake
 from taskyard.settings import get_settings
@@ -47,15 +52,17 @@ def settle(claim: Claim, outcome: Outcome, now: dt.datetime, effects: Effects | 
     durable transaction; a plain success is one statement whose loss in a database crash means the job runs again.
     """
     effects = effects or Effects()
+    outcome = cleaned(claim, outcome)
     alias = get_settings().database
     assign, params = _assignment(Sql(alias), outcome, now, effects)
     fault_point("settle.begin")
-    is_plain = isinstance(outcome, Succeeded) and not effects.jobs and not effects.steps
+    state, is_tracked = state_after(outcome), claim.subject_type in tracked.LABELS
+    is_plain = isinstance(outcome, Succeeded) and not effects.jobs and not effects.steps and not is_tracked
     if is_plain:
-        moved = _move(alias, claim, assign, params, weak=True)
+        moved = _move(alias, claim, assign, params, state=state, weak=True)
     else:
         with transaction.atomic(using=alias):
-            moved = _move(alias, claim, assign, params, weak=False)
+            moved = _move(alias, claim, assign, params, state=state)
             fault_point("settle.moved")
             if moved:
                 _commit_along(alias, claim, outcome, now, effects)
@@ -64,11 +71,10 @@ def settle(claim: Claim, outcome: Outcome, now: dt.datetime, effects: Effects | 
         _say_fenced(claim)
         return False
     fault_point("settle.done")
+    changes.look_if_eager([claim.batch], now)
     if isinstance(outcome, (RetryAt, Snoozed)):
         transaction.on_commit(lambda: wake(WORK_WRITTEN), using=alias)
-    events.job_settled.send_robust(
-        Job, job_id=claim.id, task=claim.task, attempt=claim.attempt, state=state_after(outcome)
-    )
+    events.job_settled.send_robust(Job, job_id=claim.id, task=claim.task, attempt=claim.attempt, state=state)
     return True
 
 
@@ -88,11 +94,12 @@ def settle_many(successes: Sequence[Success]) -> set[uuid.UUID]:
     One statement on PostgreSQL, one for each elsewhere. Its loss in a database crash means that they run again.
     """
     alias = get_settings().database
-    if Sql(alias).vendor != "postgresql":
+    if Sql(alias).vendor != "postgresql" or any(one.claim.subject_type in tracked.LABELS for one in successes):
         return {one.claim.id for one in successes if _settle_one(one)}
     fault_point("settle.begin")
     ends = [(one.claim.id, one.claim.started_at, one.finished_at, one.result) for one in successes]
-    settled = Sql(alias).succeed_many(ends, successes[0].claim.token)
+    members = any(one.claim.batch is not None for one in successes)
+    settled = Sql(alias).succeed_many(ends, successes[0].claim.token, members=members)
     fault_point("settle.done")
     for one in successes:
         if one.claim.id not in settled:
@@ -114,13 +121,20 @@ def _say_fenced(claim: Claim) -> None:
     logger.warning("attempt %s of job %s is not ours any more; its end was dropped", claim.attempt, claim.id)
 
 
-def _move(alias: str, claim: Claim, assign: str, params: list[Any], *, weak: bool) -> bool:
-    guard = "claim = %s AND state = 'running'"
-    return Sql(alias).change(claim.id, assign, guard, [*params, claim.token], weak=weak) is not None
+def _move(alias: str, claim: Claim, assign: str, params: list[Any], *, state: str, weak: bool = False) -> bool:
+    guard, values = "claim = %s AND state = 'running'", [*params, claim.token]
+    if claim.batch is not None and state in FINAL:
+        return Sql(alias).end(claim.id, assign, guard, values, state=state, weak=weak)
+    return Sql(alias).change(claim.id, assign, guard, values, weak=weak) is not None
 
 
 def _commit_along(alias: str, claim: Claim, outcome: Outcome, now: dt.datetime, effects: Effects) -> None:
     _record(alias, claim, outcome, now)
+    if claim.subject_type in tracked.LABELS:
+        tracked.follow([claim.id], alias, now)
+    if isinstance(outcome, Failed):
+        fault = fault_of(claim.task, outcome.trouble)
+        record.failed(fault, job_id=claim.id, tenant=claim.tenant, now=now, alias=alias)
     if effects.jobs:
         if claim.attempt > 1:
             _remove_placeholders(alias, effects.jobs)
@@ -133,8 +147,10 @@ def _commit_along(alias: str, claim: Claim, outcome: Outcome, now: dt.datetime, 
 
 def _remove_placeholders(alias: str, jobs: Sequence[NewJob]) -> None:
     # Steps that an earlier, failed attempt recorded as never to run; this one succeeded, so they run after all.
-    ids = [job.id for job in jobs]
-    Job.objects.using(alias).filter(id__in=ids, state="failed", attempt=0)._raw_delete(alias)
+    found = Job.objects.using(alias).filter(id__in=[job.id for job in jobs], state="failed", attempt=0)
+    ids = list(found.values_list("id", flat=True))
+    record.no_longer(ids, alias)
+    Job.objects.using(alias).filter(id__in=ids)._raw_delete(alias)
 
 
 def _heed_cancel(alias: str, claim: Claim, now: dt.datetime) -> None:
@@ -152,6 +168,11 @@ def _record(alias: str, claim: Claim, outcome: Outcome, now: dt.datetime) -> Non
         job_id=claim.id, number=claim.attempt, error_type=trouble.type[:255], error_message=trouble.message,
         traceback=trouble.traceback, worker=claim.worker, started_at=claim.started_at, ended_at=now,
     )  # fmt: skip
+
+
+def fault_of(task: str, trouble: Trouble) -> Fault:
+    """What a failure is grouped by."""
+    return Fault(task, trouble.type, trouble.reason, trouble.message, trouble.frames)
 
 
 def trouble_of(outcome: Outcome) -> Trouble | None:
@@ -189,14 +210,14 @@ def _assignment(sql: Sql, outcome: Outcome, now: dt.datetime, effects: Effects) 
         case Succeeded():
             values.update(finished_at=now, result=outcome.result, error=None, unique_lock=None, crashes=0)
         case Failed():
-            values.update(finished_at=now, result=outcome.result, error=_error(outcome.trouble), unique_lock=None)
+            values.update(finished_at=now, result=outcome.result, error=error_of(outcome.trouble), unique_lock=None)
         case Cancelled():
-            error = _error(Trouble("Cancelled", outcome.message, outcome.reason))
+            error = error_of(Trouble("Cancelled", outcome.message, outcome.reason))
             values.update(finished_at=now, error=error, unique_lock=None)
         case Snoozed():
             values.update(available_at=outcome.until, due=outcome.until <= now, publishes=0)
             if outcome.waits_for is not None:
-                values["error"] = _error(outcome.waits_for)
+                values["error"] = error_of(outcome.waits_for)
         case RetryAt():
             values.update(_retry_values(outcome, now))
         case Waiting():
@@ -219,10 +240,11 @@ def _retry_values(outcome: RetryAt, now: dt.datetime) -> dict[str, Any]:
         "available_at": outcome.at,
         "due": outcome.at <= now,
         "publishes": 0,
-        "error": _error(outcome.trouble),
+        "error": error_of(outcome.trouble),
         **{name: value for name, value in replaced.items() if value is not None},
     }
 
 
-def _error(trouble: Trouble) -> str:
+def error_of(trouble: Trouble) -> str:
+    """The JSON text that stands in a row's ``error``."""
     return json.dumps({"type": trouble.type, "message": trouble.message, "reason": trouble.reason})

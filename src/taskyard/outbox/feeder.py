@@ -300,9 +300,8 @@ class Feeder:
         gone = {out.id for out, _, _ in batch} - {out.id for out in refused}
         for job_id in gone:
             # What becomes of it is not ours to know: handed over is where our record ends.
-            sql.change(
-                job_id, "state = 'succeeded', finished_at = %s, unique_lock = NULL", "state = 'queued'", [sql.time(now)]
-            )
+            assign = "state = 'succeeded', finished_at = %s, unique_lock = NULL"
+            sql.end(job_id, assign, "state = 'queued'", [sql.time(now)], state="succeeded")
         return len(gone)
 
 

@@ -125,6 +125,13 @@ class QueueSetting(models.Model):
 
     class Meta:
         app_label = "taskyard"
+        verbose_name = "queue"
+        permissions: ClassVar[list[Any]] = [
+            ("view_queue", "Can view queues"),
+            ("pause_queue", "Can pause and resume queues"),
+            ("limit_queue", "Can limit queues"),
+            ("clear_queue", "Can cancel everything that waits in a queue"),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -167,6 +174,11 @@ class TenantSetting(models.Model):
 
     class Meta:
         app_label = "taskyard"
+        permissions: ClassVar[list[Any]] = [
+            ("view_tenant", "Can view tenants"),
+            ("pause_tenant", "Can pause and resume tenants"),
+            ("limit_tenant", "Can limit tenants and weigh them"),
+        ]
 
     def __str__(self) -> str:
         return self.tenant

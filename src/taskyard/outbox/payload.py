@@ -12,7 +12,7 @@ from taskyard.errors import TaskyardError
 from taskyard.jobs.rows.newjob import NewJob
 
 _TIMES = frozenset({"created_at", "available_at", "expires_at", "finished_at"})
-_UUIDS = frozenset({"id", "parent", "root"})
+_UUIDS = frozenset({"id", "parent", "root", "batch"})
 _USUAL = {field.name: field.default for field in dataclasses.fields(NewJob)}
 
 

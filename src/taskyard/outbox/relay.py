@@ -59,6 +59,8 @@ class Intake:
 
     #: Within the transaction; the ids of the jobs that are new.
     write: Callable[[Sequence[NewJob], str], Iterable[uuid.UUID]]
+    #: Raises :class:`~taskyard.errors.TaskyardError` for jobs whose ids were relayed before, if as another tenant's.
+    refuse: Callable[[Sequence[NewJob], str], None]
     #: After it, when the messages are gone.
     set_off: Callable[[Sequence[uuid.UUID], str], None]
     #: Within a transaction: what is no job.
@@ -110,13 +112,13 @@ def _set_aside(message_id: uuid.UUID, error: Exception, *, alias: str) -> None:
 def _write_surely(jobs: Sequence[NewJob], intake: Intake, *, control: str) -> list[uuid.UUID]:
     try:
         return _write(jobs, intake, control=control)
-    except (DataError, IntegrityError):
+    except (DataError, IntegrityError, TaskyardError):
         # One of them cannot be written, or another relay writes one of them now: each by itself.
         if len(jobs) > 1:
             return [one for job in jobs for one in _write_surely([job], intake, control=control)]
     try:
         return _write(jobs, intake, control=control)
-    except (DataError, IntegrityError) as error:
+    except (DataError, IntegrityError, TaskyardError) as error:
         _set_aside(jobs[0].id, error, alias=control)
         return []
 
@@ -125,6 +127,7 @@ def _write(jobs: Sequence[NewJob], intake: Intake, *, control: str) -> list[uuid
     markers = RelayedMessage.objects.using(control)
     with transaction.atomic(using=control, durable=True):
         done = set(markers.filter(id__in=[job.id for job in jobs]).values_list("id", flat=True))
+        intake.refuse([job for job in jobs if job.id in done], control)
         fresh = [job for job in jobs if job.id not in done]
         if not fresh:
             return []

@@ -166,6 +166,11 @@ class Schedule(models.Model):
 
     class Meta:
         app_label = "taskyard"
+        permissions: ClassVar = [
+            ("run_schedule", "Can run schedules now"),
+            ("pause_schedule", "Can pause and resume schedules"),
+            ("backfill_schedule", "Can run due times of the past"),
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["tenant", "name"], name="taskyard_schedule_name"),
             models.UniqueConstraint(fields=["tenant", "slot"], name="taskyard_schedule_slot"),

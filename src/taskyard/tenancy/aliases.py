@@ -47,7 +47,8 @@ class _Recent(threading.local):
     """What one thread used, the least recently used first."""
 
     def __init__(self) -> None:
-        self.order: OrderedDict[str, None] = OrderedDict()
+        #: With what the alias stood for when it was new here, to tell when it stands for something else.
+        self.order: OrderedDict[str, Mapping[str, Any] | None] = OrderedDict()
         #: Of the aliases, as this thread last saw them.
         self.changes = 0
 
@@ -124,12 +125,16 @@ class Aliases:
             known.used_at = time.monotonic()
         if recent.changes != self._changes:
             self._close_stale()
-        recent.order[alias] = None
+        recent.order.setdefault(alias, connections.settings.get(alias))
         recent.order.move_to_end(alias)
         if len(recent.order) > most:
             for other in list(recent.order):
                 if other not in (alias, keep) and len(recent.order) > most:
                     self._close(other)
+
+    def recent(self) -> list[str]:
+        """What this thread used, the least recently used first; whatever it is connected to is among it."""
+        return list(self._recent.order)
 
     def opened(self, wrapper: BaseDatabaseWrapper) -> None:
         """A connection was made."""
@@ -137,8 +142,9 @@ class Aliases:
             self._wrappers.add(wrapper)
 
     def _close_stale(self) -> None:
-        recent, changes = self._recent, self._changes
-        closed = [self._close(alias) for alias in list(recent.order) if _is_stale(alias)]
+        recent, changes, settings = self._recent, self._changes, connections.settings
+        stale = [alias for alias, stood in recent.order.items() if stood is None or settings.get(alias) is not stood]
+        closed = [self._close(alias) for alias in stale]
         # What is in a transaction is looked at again.
         recent.changes = changes if all(closed) else -1
 
@@ -171,17 +177,19 @@ def _made(alias: str) -> BaseDatabaseWrapper | None:
     return wrapper
 
 
+def opened_here() -> list[BaseDatabaseWrapper]:
+    """This thread's connections, without asking for each registered tenant whether it has one."""
+    own = (alias for alias in connections if not alias.startswith(PREFIX))
+    made = (_made(alias) for alias in (*own, *aliases.recent()))
+    return [wrapper for wrapper in made if wrapper is not None]
+
+
 def _is_in_event_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return False
     return True
-
-
-def _is_stale(alias: str) -> bool:
-    wrapper, settings = _made(alias), connections.settings.get(alias)
-    return settings is None or (wrapper is not None and wrapper.settings_dict is not settings)
 
 
 def _is_in_transaction(wrapper: BaseDatabaseWrapper) -> bool:

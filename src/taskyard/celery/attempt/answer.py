@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from billiard.einfo import ExceptionInfo
-from celery.exceptions import Ignore
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
+from celery.exceptions import Ignore, Reject, Retry
+
+from taskyard.celery.attempt.trouble import type_name
+from taskyard.celery.results.rebuilt import rebuilt
 
 #: What the pool gets back: whether it failed, the value or error, the run time in seconds.
 Answer = tuple[int, Any, float]
@@ -22,3 +26,13 @@ def exception_info(error: BaseException) -> ExceptionInfo:
         raise error
     except BaseException:
         return ExceptionInfo(internal=True)
+
+
+def without_secrets(info: ExceptionInfo, clean: Callable[[str], str]) -> ExceptionInfo:
+    """What the pool's parent may tell in events: the error itself, unless a secret is in its text."""
+    traceback = clean(info.traceback)
+    error = getattr(info.exception, "exc", info.exception)
+    if traceback != info.traceback and not isinstance(error, (Ignore, Reject, Retry)):
+        info.traceback = traceback
+        info.exception = ExceptionWithTraceback(rebuilt(type_name(error), clean(str(error))), traceback)
+    return info

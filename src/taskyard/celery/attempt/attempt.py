@@ -6,11 +6,13 @@ import contextlib
 import enum
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from taskyard.celery.attempt.connections import open_blocks
 from taskyard.execution.claim import Claim
 from taskyard.execution.outcome import Outcome, Trouble
+from taskyard.jobs.redaction import secrets_of
 from taskyard.jobs.running import RunningJob
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Attempt:
 
     def __init__(self, claim: Claim, running: RunningJob) -> None:
         self.claim, self.running = claim, running
+        running.secrets = cache(partial(secrets_of, claim.task, args=claim.args, kwargs=claim.kwargs))
         self.phase = Phase.UNWINDING
         #: Within which transactions it began: eagerly, a job may run in its caller's.
         self.blocks = open_blocks()

@@ -18,6 +18,7 @@ from celery.fixups.django import DjangoFixup, DjangoWorkerFixup
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 
 from taskyard.settings import get_settings
+from taskyard.tenancy.aliases import opened_here
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def keep_healthy(*, after_job: bool = False) -> None:
     """Before a job: no stale connection reaches it. After: broken ones go; all, with ``CLOSE_CONNECTIONS``."""
     close_all = after_job and get_settings().close_connections
     idle_seconds = time.monotonic() - getattr(_last_used, "at", float("-inf"))
-    for connection in connections.all(initialized_only=True):
+    for connection in opened_here():
         if connection.in_atomic_block:
             continue
         if close_all or _is_stale(connection, ask=not after_job and idle_seconds > _CHECK_AFTER_SECONDS):
@@ -56,7 +57,7 @@ def _is_stale(connection: object, *, ask: bool) -> bool:
 
 def open_blocks() -> frozenset[str]:
     """Aliases that are within ``atomic()`` here."""
-    return frozenset(one.alias for one in connections.all(initialized_only=True) if one.in_atomic_block)
+    return frozenset(one.alias for one in opened_here() if one.in_atomic_block)
 
 
 def discard_left_open(before: frozenset[str] = frozenset()) -> None:
@@ -64,7 +65,7 @@ def discard_left_open(before: frozenset[str] = frozenset()) -> None:
 
     One opened by hand, or an ``atomic()`` that was entered and not left, which is none of ``before``.
     """
-    for connection in connections.all(initialized_only=True):
+    for connection in opened_here():
         if connection.connection is None or connection.alias in before:
             continue
         if connection.in_atomic_block:
@@ -78,7 +79,7 @@ def discard_left_open(before: frozenset[str] = frozenset()) -> None:
 
 def reset_broken() -> None:
     """Close what failed, so that the next statement opens a new connection."""
-    for connection in connections.all(initialized_only=True):
+    for connection in opened_here():
         if not connection.in_atomic_block:
             with contextlib.suppress(DatabaseError, InterfaceError):
                 connection.close()

@@ -21,10 +21,11 @@ from kombu.utils.json import loads
 
 from taskyard import events
 from taskyard.celery.attempt import ending
-from taskyard.celery.attempt.answer import Answer, exception_info, ignored
+from taskyard.celery.attempt.answer import Answer, exception_info, ignored, without_secrets
 from taskyard.celery.attempt.attempt import Attempt, Phase, attempting
 from taskyard.celery.attempt.body import set_aside
 from taskyard.celery.attempt.connections import discard_left_open, keep_healthy, reset_broken
+from taskyard.celery.attempt.log import cleaner
 from taskyard.celery.attempt.owner import as_owner
 from taskyard.celery.messages import schema_header
 from taskyard.celery.results.cancelled import tell_canvas
@@ -127,6 +128,7 @@ def run(
     running = RunningJob(
         owned.id, owned.task, token=owned.token, attempt=owned.attempt, max_attempts=owned.max_attempts,
         root=owned.root, tenant=owned.tenant, checkpoint=owned.checkpoint, counts=owned.counts,
+        batch=owned.batch,
     )  # fmt: skip
     attempt = Attempt(owned, running)
     with attempting(attempt), entered(running):
@@ -171,7 +173,11 @@ def _trace(app: Any, task: Any, attempt: Attempt, delivery: Delivery) -> Answer:
         ending.note(attempt, info.state, info.retval)
     if attempt.verdict is not None and not _is_celery_retry(info):
         return ignored("settled")
-    return (1, result, runtime or 0.0) if info else (0, text, runtime)
+    if not info:
+        return 0, text, runtime
+    # Eagerly, the error itself goes on to the caller.
+    told = result if delivery.info.get("is_eager") else without_secrets(result, cleaner())
+    return 1, told, runtime or 0.0
 
 
 def _is_celery_retry(info: Any) -> bool:

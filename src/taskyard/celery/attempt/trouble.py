@@ -8,10 +8,9 @@ from typing import Any
 
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
+from taskyard.execution.cleaning import MARGIN, MAX_MESSAGE, MAX_TRACEBACK
 from taskyard.execution.outcome import Trouble
-
-#: Longest stored message and traceback, in characters.
-MAX_MESSAGE, MAX_TRACEBACK = 10_000, 50_000
+from taskyard.failures.frames import own_frames
 
 #: The modules between Celery's tracer and the task's function.
 _CALLERS = frozenset({"taskyard.celery.attempt.body", "taskyard.celery.registry"})
@@ -54,9 +53,13 @@ def _of_the_task(frames: TracebackType | None) -> TracebackType | None:
 def describe(error: BaseException, reason: str = "") -> Trouble:
     """The trouble an exception stands for."""
     found = next((text for kind, text in _REASONS.items() if isinstance(error, kind)), "")
-    lines = "".join(traceback.format_exception(type(error), error, _of_the_task(error.__traceback__)))
+    frames = _of_the_task(error.__traceback__)
+    lines = "".join(traceback.format_exception(type(error), error, frames))
     try:
         message = str(error)
     except Exception as broken:  # a user's __str__ may raise anything
         message = f"<{type_name(error)} whose text cannot be made: {type(broken).__name__}>"
-    return Trouble(type_name(error), message[:MAX_MESSAGE], reason or found, lines[-MAX_TRACEBACK:])
+    return Trouble(
+        type_name(error), message[: MAX_MESSAGE + MARGIN], reason or found, lines[-MAX_TRACEBACK - MARGIN :],
+        frames=own_frames(frames),
+    )  # fmt: skip

@@ -28,6 +28,7 @@ from taskyard.celery.results.rebuilt import rebuilt
 from taskyard.errors import JobNotWaitable
 from taskyard.jobs.ids import job_id
 from taskyard.jobs.models import Canvas, Job, JobQuerySet
+from taskyard.jobs.progress.report import progress_in
 from taskyard.settings import get_settings
 from taskyard.tenancy.context import current_tenant
 
@@ -201,6 +202,9 @@ class JobBackend(BaseBackend):
             return
         meta = {"error": str(result)} if isinstance(result, BaseException) else result
         attempt.running.report(custom_state=state[:50], result=dumps(meta))
+        progress = progress_in(meta)
+        if progress is not None:
+            attempt.running.progress(*progress)
 
     def _call_task_errbacks(self, request: Any, exc: Any, traceback: Any) -> None:
         # Run in place, an errback could be lost or run twice around a crash; as jobs they are part of the settle.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import uuid
 from functools import partial
 from typing import Any, Protocol
 
@@ -19,9 +20,15 @@ from django.utils import timezone
 from kombu.utils.json import dumps, loads
 
 from taskyard import enqueue
+from taskyard.batches import changes
 from taskyard.celery.attempt.attempt import Phase, current_attempt, following, heir
+from taskyard.celery.attempt.log import cleaner
 from taskyard.celery.attempt.trouble import describe
 from taskyard.celery.seam import tenant_of_sender
+from taskyard.execution.cleaning import clean_trouble
+from taskyard.execution.outcome import Trouble
+from taskyard.execution.settle import error_of, fault_of
+from taskyard.failures import record
 from taskyard.jobs.ids import job_id, original_id
 from taskyard.jobs.models import Canvas, CanvasPart, Job
 from taskyard.jobs.rows.newjob import NewJob
@@ -61,27 +68,35 @@ class Ended:
     request: Any
 
     def __call__(self, alias: str, now: dt.datetime) -> None:
-        error = _trouble(self.error, "upstream")
-        ended = {"state": "failed", "finished_at": now, "error": json.loads(error)}
+        trouble = _trouble(self.error)
+        job = self._end(trouble, alias, now)
+        if job is not None:
+            job_id, task, tenant = job
+            record.failed(fault_of(task, trouble), job_id=job_id, tenant=tenant, now=now, alias=alias)
+
+    def _end(self, trouble: Trouble, alias: str, now: dt.datetime) -> tuple[uuid.UUID, str, str] | None:
+        """Its id, task and tenant; None for one that had a row that waited for nothing."""
+        error = error_of(trouble)
         row = Job.objects.using(alias).filter(id=job_id(self.task_id))
-        if row.filter(state="waiting").update(unique_lock=None, **ended) or row.exists():
-            return
-        request = self.request
-        task = getattr(request, "task", None) or "unknown"
-        root = getattr(request, "root_id", None)
+        waiting = row.filter(state="waiting").values_list("id", "task", "tenant").first()
+        ended = {"state": "failed", "finished_at": now, "error": json.loads(error), "unique_lock": None}
+        if waiting is not None and row.filter(state="waiting").update(**ended):
+            changes.ended([waiting[0]], alias, now)
+            return waiting
+        if row.exists():
+            return None
+        task = getattr(self.request, "task", None) or "unknown"
+        root = getattr(self.request, "root_id", None)
         attempt = current_attempt()
-        enqueue.write(
-            [
-                NewJob(
-                    id=job_id(self.task_id), task_id=original_id(self.task_id), task=task,
-                    queue=enqueue.resolve_queue(None, task), created_at=now, available_at=now, state="failed",
-                    finished_at=now, error=error, tenant=tenant_of_sender(),
-                    parent=attempt.claim.id if attempt else None,
-                    root=attempt.claim.root if attempt else job_id(root or self.task_id),
-                )
-            ],
-            alias,
+        new = NewJob(
+            id=job_id(self.task_id), task_id=original_id(self.task_id), task=task,
+            queue=enqueue.resolve_queue(None, task), created_at=now, available_at=now, state="failed",
+            finished_at=now, error=error, tenant=tenant_of_sender(),
+            parent=attempt.claim.id if attempt else None,
+            root=attempt.claim.root if attempt else job_id(root or self.task_id),
         )  # fmt: skip
+        enqueue.write([new], alias)
+        return new.id, new.task, new.tenant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,8 +169,7 @@ def _result(node: Any, alias: str) -> Any:
     return None if text is None else loads(json.dumps(text))
 
 
-def _trouble(error: Any, reason: str) -> str:
-    if isinstance(error, BaseException):
-        found = describe(error)
-        return json.dumps({"type": found.type, "message": found.message, "reason": reason})
-    return json.dumps({"type": "Error", "message": str(error), "reason": reason})
+def _trouble(error: Any) -> Trouble:
+    # Where it was raised is another task's code; its secrets are those of the job that ends here.
+    found = describe(error) if isinstance(error, BaseException) else Trouble("Error", str(error))
+    return clean_trouble(Trouble(found.type, found.message, "upstream"), cleaner())

@@ -19,9 +19,9 @@ from django.utils import timezone
 from taskyard.celery.agents import build_agents
 from taskyard.celery.worker.settler import Death, settler
 from taskyard.celery.worker.shutdown import Grace
-from taskyard.celery.worker.watchdog import broker_connections, cut
+from taskyard.celery.worker.watchdog import broker_connections, cut, in_hand
 from taskyard.jobs.rows.sql import Sql
-from taskyard.runtime import identity
+from taskyard.runtime import identity, ticks
 from taskyard.runtime.heartbeat import Heartbeat
 from taskyard.runtime.loop import Agent, Loop, stop_all
 from taskyard.settings import get_settings
@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 _LOOK_FOR_ENDED_CHILDREN_SECONDS = 1.0
 #: How long a broker may take to answer a worker that stops. Celery sets this in a cold shutdown alone.
 _LONGEST_ANSWER_SECONDS = 5.0
+#: How often the event loop says that it turns.
+_TICK_SECONDS = 1.0
 
 
 class JobStep(bootsteps.StartStopStep):
@@ -57,7 +59,7 @@ class JobStep(bootsteps.StartStopStep):
         # The pool's children of this worker were forked with the old id; the id travels with each delivery.
         self.heartbeat = Heartbeat(
             owner, name=parent.hostname, queues=_logical_queues(parent.app), slots=_slots(parent),
-            children=lambda: _children(parent),
+            children=lambda: _children(parent), doing=Doing(parent),
         )  # fmt: skip
         try:
             self.heartbeat.register(timezone.now())
@@ -69,8 +71,11 @@ class JobStep(bootsteps.StartStopStep):
         if get_settings().agents:
             agents += build_agents(owner)
         self.loops = [Loop(agent) for agent in agents]
-        for loop in self.loops:
+        # The heartbeat last: its first beat tells of the others.
+        for loop in reversed(self.loops):
             loop.start()
+        if parent.use_eventloop:
+            parent.timer.call_repeatedly(_TICK_SECONDS, _tick)
         if parent.use_eventloop and hasattr(getattr(parent.pool, "_pool", None), "maintain_pool"):
             parent.timer.call_repeatedly(_LOOK_FOR_ENDED_CHILDREN_SECONDS, lambda: parent.pool._pool.maintain_pool())
         signals.worker_shutting_down.connect(self.begin_grace, weak=False)
@@ -140,6 +145,31 @@ class Reconciler:
 
     def stop(self) -> None:
         """Nothing to give back."""
+
+
+class Doing:
+    """What a worker's heartbeat says of its work; costs nothing per job."""
+
+    def __init__(self, parent: Any) -> None:
+        self._parent = parent
+        self._begun = 0
+        self._claimed_at: dt.datetime | None = None
+
+    def __call__(self, now: dt.datetime) -> dict[str, Any]:
+        """``claimed_at``: when a beat last saw that a child had begun with a job, exact to one heartbeat."""
+        begun = sum(tuple(worker_state.total_count.values()))
+        if begun != self._begun:
+            self._begun, self._claimed_at = begun, now
+        consumer = self._parent.consumer
+        return {
+            "claimed_at": self._claimed_at.isoformat() if self._claimed_at else None,
+            "in_hand": 0 if consumer is None else in_hand(consumer),
+            "is_connecting": consumer is None or consumer.is_connecting,
+        }
+
+
+def _tick() -> None:
+    ticks.note("consumer", timezone.now(), wait_seconds=_TICK_SECONDS)
 
 
 def _logical_queues(app: Any) -> list[str]:

@@ -116,10 +116,8 @@ class Watchdog:
     def _is_idle(self, consumer: Any) -> bool:
         if worker_state.should_stop is not None or worker_state.should_terminate is not None:
             return False
-        # Those held back by a rate limit fill the prefetch count as well.
-        held = sum(len(bucket.contents) for bucket in tuple(consumer.task_buckets.values()) if bucket)
         slots = int(getattr(self.worker.pool, "num_processes", 0) or self.worker.concurrency or 1)
-        return len(worker_state.reserved_requests) + held < slots
+        return in_hand(consumer) < slots
 
     def _queued(self, sql: Sql) -> dict[uuid.UUID, int]:
         names = [queue.alias or queue.name for queue in tuple(self.worker.app.amqp.queues.consume_from.values())]
@@ -153,6 +151,12 @@ class Watchdog:
         last_resort = threading.Timer(seconds, os._exit, (1,))
         last_resort.daemon = True
         last_resort.start()
+
+
+def in_hand(consumer: Any) -> int:
+    """How many requests a worker has that have not ended, those held back by a rate limit included."""
+    held = sum(len(bucket.contents) for bucket in tuple(consumer.task_buckets.values()) if bucket)
+    return len(worker_state.reserved_requests) + held
 
 
 def broker_connections(worker: Any) -> Iterator[Connection]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from taskyard.entrypoint.arguments import add_json, add_tenant, named_schedule, since
-from taskyard.entrypoint.commands.limits import user
+from taskyard.entrypoint.arguments import actor_of, add_actor, add_json, add_reason, add_tenant, named_schedule, since
 from taskyard.entrypoint.failures import Exit, UsageError
 from taskyard.entrypoint.screen import Screen
 
@@ -20,6 +19,7 @@ def add_to(verbs: Any) -> None:
     fills = verbs.add_parser("backfills", help="back-fills, the latest first, and how far they are")
     add_tenant(fills)
     add_json(fills)
+    add_actor(fills)
     fills.set_defaults(run=list_backfills)
 
 
@@ -37,28 +37,33 @@ def _add_backfill(verbs: Any) -> None:
                       help="also those so long ago that nobody knows whether they ran")  # fmt: skip
     fill.add_argument("--dry-run", action="store_true", help="count what would run, and write nothing")
     fill.add_argument("--cancel", action="store_true", help="feed no more of those of this schedule that go on")
+    add_reason(fill)
     add_json(fill)
+    add_actor(fill)
     fill.set_defaults(run=backfill_schedule)
 
 
 def backfill_schedule(options: argparse.Namespace, screen: Screen) -> int:
     """Start one, say what it would do, or cancel; 1 if there is nothing to run or to cancel."""
     from taskyard.errors import InvalidSchedule, UnknownQueue
-    from taskyard.schedules import backfill
+    from taskyard.operations import schedules
+    from taskyard.schedules.backfill import Wish
 
-    row, tenant = _find_for(options)
+    actor = actor_of(options)
+    actor.require("backfill_schedule")
+    row, tenant, actor = _find_for(options, actor)
     if options.cancel:
-        return _cancel_backfills(row, screen)
+        return _cancel_backfills(row, screen, actor=actor, reason=options.reason)
     if options.since is None:
         raise UsageError("From when? Say --from WHEN (or --cancel).")
-    wish = backfill.Wish(
+    wish = Wish(
         since=options.since, until=options.until, tenant=tenant, queue=options.queue, per_minute=options.rate,
         forgotten=options.forgotten,
     )  # fmt: skip
     try:
         if options.dry_run:
-            return _show_outlook(backfill.look_ahead(row, wish), screen, as_json=options.json)
-        fill = backfill.start(row, wish, by=user())
+            return _show_outlook(schedules.look_ahead(actor, row, wish), screen, as_json=options.json)
+        fill = schedules.backfill(actor, row, wish, reason=options.reason)
     except (InvalidSchedule, UnknownQueue) as error:
         raise UsageError(str(error)) from error
     if options.json:
@@ -70,20 +75,24 @@ def backfill_schedule(options: argparse.Namespace, screen: Screen) -> int:
     return Exit.OK
 
 
-def _find_for(options: argparse.Namespace) -> tuple[Any, str]:
-    """A schedule of this tenant's own, or one for several tenants that is filled for this one alone."""
+def _find_for(options: argparse.Namespace, actor: Any) -> tuple[Any, str, Any]:
+    """A schedule of this tenant's own, or, for an operator, one for several tenants that is filled for it alone."""
     from taskyard.schedules.models import Schedule
 
     rows = Schedule.objects.all().filter(name=options.name)
-    if options.tenant and not rows.filter(tenant=options.tenant).exists():
+    everywhere = actor_of(argparse.Namespace(acts_as=options.acts_as))
+    if options.tenant and everywhere.is_for_all and not rows.filter(tenant=options.tenant).exists():
         shared = rows.filter(tenant="", tenants__isnull=False).first()
         if shared is not None:
-            return shared, options.tenant
-    return named_schedule(options), ""
+            return shared, options.tenant, everywhere
+    return named_schedule(options, actor), "", actor
 
 
-def _cancel_backfills(row: Any, screen: Screen) -> int:
-    ended = sum(fill.cancel(by=user()) for fill in row.backfills.filter(next_at__isnull=False))
+def _cancel_backfills(row: Any, screen: Screen, *, actor: Any, reason: str) -> int:
+    from taskyard.operations import schedules
+
+    running = row.backfills.filter(next_at__isnull=False)
+    ended = sum(schedules.cancel_backfill(actor, fill, reason=reason) for fill in running)
     screen.line(f"Cancelled {ended}; jobs that were written already go on.")
     return Exit.OK if ended else Exit.WRONG
 
@@ -105,9 +114,11 @@ def list_backfills(options: argparse.Namespace, screen: Screen) -> int:
 
     from taskyard.schedules.models import Backfill
 
+    actor = actor_of(options)
+    actor.require("view_schedule")
     fills = Backfill.objects.all().select_related("schedule").order_by("-pk")
-    if options.tenant is not None:
-        fills = fills.filter(Q(schedule__tenant=options.tenant) | Q(tenant=options.tenant))
+    if actor.tenant is not None:
+        fills = fills.filter(Q(schedule__tenant=actor.tenant) | Q(tenant=actor.tenant))
     rows = list(fills[:_BACKFILLS])
     if options.json:
         screen.json([_fill_document(fill) for fill in rows])

@@ -28,7 +28,7 @@ def add_to(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace, screen: Screen) -> int:
     """Check; 1 if anything fails, 0 also with warnings."""
-    from taskyard.entrypoint.diagnosis.finding import Level
+    from taskyard.monitoring.diagnosis.finding import Level
 
     findings = []
     for finding in diagnose(outboxes_for=options.outboxes):
@@ -50,14 +50,15 @@ def diagnose(*, outboxes_for: float = 0) -> Iterator[Any]:
 
     ``outboxes_for``: look into every outbox, for so many seconds at most; zero: ask only what the relay knows.
     """
-    from taskyard.entrypoint.diagnosis import broker, database, outboxes, schedules, tenants, work
-    from taskyard.entrypoint.diagnosis.finding import Level, look
+    from taskyard.monitoring.diagnosis import agents, broker, database, outboxes, schedules, tenants, work
+    from taskyard.monitoring.diagnosis.finding import Level, look
 
     first = {"settings": broker.settings, "database": database.latency, "migrations": database.migrations}
     then = {
         "sqlite": database.sqlite, "vacuum": database.vacuum, "clock": database.clock,
         "time zones": database.time_zones, "celery app": broker.app, "broker": broker.round_trip,
-        "workers": work.workers, "queues": work.queues, "tenants": tenants.not_ready, "outboxes": outboxes.known,
+        "workers": work.workers, "agents": agents.agents, "queues": work.queues,
+        "tenants": tenants.not_ready, "outboxes": outboxes.known,
         "schedules": schedules.schedules, "crontab": schedules.crontabs,
         "time limits": work.long_runners,
     }  # fmt: skip

@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import signal
+import socket
 import threading
 from importlib.util import find_spec
 from typing import Any
@@ -76,6 +77,7 @@ def run_scheduler(options: argparse.Namespace, screen: Screen) -> int:
     from taskyard.celery.agents import build_agents
     from taskyard.entrypoint.commands.tasks import discover
     from taskyard.runtime import identity
+    from taskyard.runtime.heartbeat import SchedulerHeartbeat
     from taskyard.runtime.loop import Loop, stop_all
 
     check_migrated()
@@ -85,8 +87,10 @@ def run_scheduler(options: argparse.Namespace, screen: Screen) -> int:
     parents.watch_supervisor()
     # Schedules name tasks.
     discover()
-    agents = build_agents(identity.worker_id())
-    loops = [Loop(agent) for agent in agents]
+    owner = identity.worker_id()
+    agents = build_agents(owner)
+    heartbeat = SchedulerHeartbeat(owner, name=f"scheduler@{socket.gethostname()}")
+    loops = [Loop(agent) for agent in (*agents, heartbeat)]
     for loop in loops:
         loop.start()
     screen.line(f"scheduler ready: {', '.join(agent.name for agent in agents)} (pid {os.getpid()})")

@@ -7,11 +7,10 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
-from taskyard.entrypoint.arguments import add_json
+from taskyard.entrypoint.arguments import actor_of, add_actor, add_json
 from taskyard.entrypoint.failures import Exit
 from taskyard.entrypoint.screen import Screen, ago, duration
 
-_HOUR = dt.timedelta(hours=1)
 #: Lines of a table that may have thousands.
 _MOST = 20
 
@@ -20,41 +19,33 @@ def add_to(subparsers: Any) -> None:
     """Declare the command."""
     parser = subparsers.add_parser("status", help="workers, queues, and what ended in the last hour")
     add_json(parser)
+    add_actor(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace, screen: Screen) -> int:
     """Show it; 0 also when nothing runs (``doctor`` judges)."""
-    from taskyard.jobs import queries
-    from taskyard.outbox.queries import has_outboxes, not_entered, read_holds, relay_overview
-    from taskyard.settings import get_settings
+    from taskyard.monitoring.overview import overview
 
-    now = dt.datetime.now(dt.UTC)
-    workers, queues = queries.worker_overview(now), queries.queue_overview(now)
-    ended, holds = queries.ended_since(now - _HOUR), read_holds(queues)
-    waiting = not_entered(now) if get_settings().tenancy else []
-    relay = relay_overview(now) if has_outboxes() else None
-    paused = {name: hold.paused_at for name, hold in holds.queues.items() if hold.paused_at}
+    found = overview(actor_of(options))
     if options.json:
-        screen.json({
-            "at": now, "workers": workers, "ended_last_hour": ended,
-            "queues": [queue_document(queue, paused.get(queue.name)) for queue in queues],
-            "held_back": holds.holding, "tenants_not_entered": waiting, "relay": relay,
-        })  # fmt: skip
+        screen.json(found.document())
         return Exit.OK
-    _show_workers(screen, workers, now)
+    now = found.at
+    _show_workers(screen, found.workers, now)
     screen.line()
-    show_queues(screen, queues, paused=set(paused), now=now)
-    _show_held(screen, holds.holding, waiting, now=now)
-    _show_relay(screen, relay, now)
+    show_queues(screen, found.queues, paused=set(found.paused), now=now)
+    _show_held(screen, found.held_back, found.tenants_not_entered, now=now)
+    _show_relay(screen, found.relay, now)
     screen.line()
     screen.heading("Ended in the last hour")
-    screen.line("  " + "   ".join(f"{count:,} {screen.paint(*_coloured(state))}" for state, count in ended.items()))
+    counts = (f"{count:,} {screen.paint(*_coloured(state))}" for state, count in found.ended_last_hour.items())
+    screen.line("  " + "   ".join(counts))
     return Exit.OK
 
 
-def _show_held(screen: Screen, holds: list[Any], waiting: list[Any], *, now: dt.datetime) -> None:
-    from taskyard.entrypoint.commands.limits import why_held
+def _show_held(screen: Screen, holds: Sequence[Any], waiting: Sequence[Any], *, now: dt.datetime) -> None:
+    from taskyard.operations.acting.held import why_held
 
     rows: list[tuple[Any, ...]] = [
         (hold.kind, hold.name, hold.due, hold.out, _since(hold.oldest_due_at, now), why_held(hold)) for hold in holds
@@ -98,7 +89,7 @@ def _coloured(state: str) -> tuple[str, str]:
     return state, {"succeeded": "green", "failed": "red"}.get(state, "grey")
 
 
-def _show_workers(screen: Screen, workers: list[Any], now: dt.datetime) -> None:
+def _show_workers(screen: Screen, workers: Sequence[Any], now: dt.datetime) -> None:
     screen.heading("Workers")
     if not workers:
         screen.line("  none; start one with: taskyard worker (or `taskyard up` for everything)")
@@ -118,7 +109,7 @@ def _show_workers(screen: Screen, workers: list[Any], now: dt.datetime) -> None:
     screen.table(("NAME", "STATE", "QUEUES", "SLOTS", "RUNNING", "HEARTBEAT", "UP FOR"), rows, indent="  ")
 
 
-def show_queues(screen: Screen, queues: list[Any], *, paused: set[str], now: dt.datetime) -> None:
+def show_queues(screen: Screen, queues: Sequence[Any], *, paused: set[str], now: dt.datetime) -> None:
     """The table of queues."""
     screen.heading("Queues")
     if not queues:

@@ -77,14 +77,24 @@ def sync_target(options: argparse.Namespace, screen: Screen) -> int:
 
 def _show(screen: Screen, changes: Sequence[Change], *, as_json: bool) -> None:
     if as_json:
-        screen.json([{"kind": c.kind, "name": c.name, "fields": c.fields, "reason": c.reason} for c in changes])
+        screen.json([{"kind": c.kind, "name": c.name, "fields": _seen(c), "reason": c.reason} for c in changes])
         return
     for change in changes:
         screen.line(f"{change.kind:<8} {change.name}  ({change.reason or _MEANS[change.kind]})")
-        for field, (before, after) in change.fields.items() if change.kind in _WITH_FIELDS else ():
+        for field, (before, after) in _seen(change).items() if change.kind in _WITH_FIELDS else ():
             screen.line(f"           {field}: {before!r} -> {after!r}")
     if not changes:
         screen.line("Nothing to do: everything is as the code says.")
+
+
+def _seen(change: Change) -> dict[str, tuple[Any, Any]]:
+    """What differs, without secrets; arguments by position have no names here, so none of them is shown."""
+    from taskyard.jobs.redaction import REDACTED, redact
+
+    def shown(field: str, value: Any) -> Any:
+        return [REDACTED for _ in value] if field == "args" and isinstance(value, (list, tuple)) else redact(value)
+
+    return {field: (shown(field, old), shown(field, new)) for field, (old, new) in change.fields.items()}
 
 
 def _print(target: Target, screen: Screen) -> int:

@@ -7,7 +7,7 @@ import io
 import os
 from typing import Any
 
-from taskyard.entrypoint.arguments import add_json, count
+from taskyard.entrypoint.arguments import actor_of, add_actor, add_json, count
 from taskyard.entrypoint.commands.limits import add_verbs
 from taskyard.entrypoint.each_tenant import Account, EachTenant, described
 from taskyard.entrypoint.failures import Exit, UsageError
@@ -25,6 +25,7 @@ def add_to(subparsers: Any) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="every tenant that is ready or has jobs, and what it has to do")
     add_json(listing)
+    add_actor(listing)
     listing.set_defaults(run=list_tenants)
     _add_run(verbs)
     add_verbs(verbs, "tenant", with_weight=True)
@@ -49,9 +50,11 @@ def _add_run(verbs: Any) -> None:
 def list_tenants(options: argparse.Namespace, screen: Screen) -> int:
     """List them; 1 if there is none."""
     from taskyard.jobs import queries
+    from taskyard.operations import tenants as verbs
 
-    overview = {row.name: row for row in queries.tenant_overview()}
-    states = _states(overview)
+    actor = actor_of(options)
+    overview = {row.name: row for row in verbs.list_(actor)}
+    states = {name: state for name, state in _states(overview).items() if actor.owns(name)}
     rows = [(name, state, overview.get(name, queries.TenantOverview(name))) for name, state in sorted(states.items())]
     if options.json:
         screen.json([

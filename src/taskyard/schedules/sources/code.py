@@ -37,7 +37,8 @@ def _of_site(kind: str) -> str:
     return f"{kind}:{site}" if site else kind
 
 
-T = TypeVar("T", bound=Task[Any, Any])
+#: A task of ours, or one of Django's that has one of ours behind it.
+T = TypeVar("T")
 
 _declared: dict[str, Declaration] = {}
 
@@ -52,7 +53,9 @@ def schedule(recurrence: Recurrence, *, name: str = "", **said: Any) -> Callable
     """
 
     def declare(task: T) -> T:
-        register(name or task.name, recurrence, task=task, **said)
+        given: Any = task
+        ours: Task[Any, Any] = getattr(given, "declared", given)
+        register(name or ours.name, recurrence, task=ours, **said)
         return task
 
     return declare
