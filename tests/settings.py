@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,11 @@ INSTALLED_APPS = [
     "taskyard",
     "tests.app",
     "tests.flushing",
+    "tests.djangos",
 ]
+TASKS = {"default": {"BACKEND": "taskyard.backend.TaskyardBackend", "QUEUES": []}}
+if find_spec("django.tasks") is None:
+    INSTALLED_APPS += ["django_tasks"]
 MIGRATION_MODULES = {"app": None}
 TEMPLATES: list[dict[str, Any]] = [
     {"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True, "OPTIONS": {}}

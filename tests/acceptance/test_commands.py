@@ -101,6 +101,14 @@ class Shop:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
+    def define(self, name: str, task: str) -> None:
+        """A schedule of a person's."""
+        code = "import django; django.setup(); from taskyard.schedules import Cron, Schedule"
+        what = f"name={name!r}, task={task!r}, kwargs={{'number': 1}}, recurrence=Cron('0 1 * * *')"
+        self.settings["DJANGO_SETTINGS_MODULE"] = "settings"
+        done = self.run(program=("-c", f"{code}; Schedule.objects.define({what})"))
+        assert done.returncode == 0, done.stderr
+
     def row(self, job_id: str) -> dict[str, Any]:
         with closing(sqlite3.connect(self.folder / "db.sqlite3", timeout=20)) as connection:
             connection.row_factory = sqlite3.Row
@@ -258,6 +266,48 @@ def test_tasks_list_shows_every_declared_task_with_its_options(shop: Shop) -> No
     assert "shop.count" in shop.run("tasks", "list").stdout
 
 
+CELERYS = """
+from celery import shared_task
+from taskyard.schedules import Cron, schedule
+
+schedule(Cron("0 3 * * *"), name="nightly")(count)
+
+@shared_task(
+    bind=True, autoretry_for=(OSError,), retry_backoff=5, retry_backoff_max=60, max_retries=4, soft_time_limit=30,
+    queue="low",
+)
+def older(self, number):
+    \"\"\"What was there before.
+
+    And still is.\"\"\"
+"""
+
+
+def test_tasks_show_says_everything_about_one_of_ours_or_of_celerys(shop: Shop) -> None:
+    with (shop.folder / "shop" / "tasks.py").open("a") as tasks:
+        tasks.write(CELERYS)
+    shop.define("report", "shop.count")
+    count, older = shop.json("tasks", "show", "shop.count"), shop.json("tasks", "show", "shop.tasks.older")
+    assert (count["schedules"], count["routed_to"], count["kind"]) == (["nightly", "report"], "low", "taskyard")
+    wanted = {
+        "kind": "celery", "about": "What was there before.", "signature": "(number)", "queue": "low",
+        "retry_on": ["OSError"], "max_retries": 4, "soft_time_limit_seconds": 30.0, "schedules": [], "tracked": True,
+        "backoff_seconds": 5.0, "backoff_max_seconds": 60.0, "jitter": True, "bind": True,
+    }  # fmt: skip
+    assert {name: older[name] for name in wanted} == wanted
+    path, _, line = older["source"].partition(":")
+    assert (shop.folder / path).read_text().splitlines()[int(line) - 1].startswith("@shared_task")
+    text = shop.run("tasks", "show", "shop.count").stdout
+    for words in ("scheduled      nightly, report", "unique         number until end", "hard 2 min", "2 on ValueError"):
+        assert words in text, text
+    missing = shop.run("tasks", "show", "shop.cuont")
+    assert (missing.returncode, "Did you mean 'shop.count'?" in missing.stderr) == (1, True)
+
+
+def test_tasks_are_listed_before_there_is_a_database(unmigrated: Shop) -> None:
+    assert len(unmigrated.json("tasks", "list")) == 3
+
+
 def test_jobs_are_listed_by_filter_and_nothing_matched_is_code_1(shop: Shop) -> None:
     add, count = shop.enqueue("add.enqueue(1, 2)"), shop.enqueue("count.enqueue(number=3)")
     assert [job["id"] for job in shop.json("jobs", "list")] == [count, add]
@@ -394,7 +444,9 @@ def test_the_scheduler_says_when_it_is_ready_and_ends_with_code_0(shop: Shop) ->
     shop.enqueue("add.enqueue(1, 2)")
     with shop.running("scheduler") as scheduler:
         wait_until(
-            lambda: "scheduler ready: feeder, rescuer, scheduler, pruner" in shop.log("scheduler"), 20, "the ready line"
+            lambda: "scheduler ready: feeder, rescuer, scheduler, teller, pruner" in shop.log("scheduler"),
+            20,
+            "the ready line",
         )
         wait_until(lambda: shop.json("jobs", "list", "--state", "queued"), 30, "the feeder to feed")
         scheduler.terminate()

@@ -35,6 +35,7 @@ def tenants(name=None):
     if name == "limbo":
         raise TenantNotReady(name)
     return name if name in tenants() else None
+CELERY_TASK_TIME_LIMIT = 60
 TASKYARD = {"TENANCY": "rows", "TENANTS": tenants}
 if os.environ.get("SHOP_WITHOUT_TENANTS"):
     TASKYARD = {}

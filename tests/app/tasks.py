@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from taskyard import Discard, Retry, RetryPolicy, Snooze, current_job, task
 
 from . import plain as plain
+from . import spills as spills
 from .models import Note
 
 POLICY = RetryPolicy(max_retries=2, backoff=dt.timedelta(milliseconds=50), jitter=False)
@@ -59,6 +60,16 @@ def note(text: str) -> dict[str, Any]:
 @task
 def nothing(n: int = 0) -> int:
     return n
+
+
+@task
+def fails_for_good() -> None:
+    raise ValueError("for good")
+
+
+@task
+def report_batch(batch_id: str) -> str:
+    return batch_id
 
 
 @task
@@ -208,6 +219,14 @@ def batch(items: list[int], path: str = "") -> int:
         if path:
             wait_for_file(path)
     return len(items)
+
+
+@task
+def walk(folder: str, steps: int) -> int:
+    """A step for each file ``0``, ``1``, ... that a test leaves there."""
+    for step in current_job().track(range(steps), message="walking"):
+        wait_for_file(f"{folder}/{step}")
+    return steps
 
 
 @task

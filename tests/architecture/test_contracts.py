@@ -35,9 +35,9 @@ def test_the_import_contract_holds() -> None:
 
 @pytest.fixture
 def copied_contract(tmp_path: Path) -> Path:
-    """A package of two rooms under our own contract, to plant violations in."""
+    """A package of a few rooms under our own contract, to plant violations in."""
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
-    for room in ("jobs", "outbox", "celery"):
+    for room in ("jobs", "outbox", "execution", "operations", "celery", "entrypoint", "management", "admin", "api"):
         folder = tmp_path / "src" / "taskyard" / room
         folder.mkdir(parents=True)
         (folder / "__init__.py").touch()
@@ -59,6 +59,11 @@ def test_the_contract_accepts_imports_that_point_down(copied_contract: Path) -> 
         ("jobs", "import kombu", "taskyard is not allowed to import kombu"),
         ("jobs", "def f():\n    from celery import Celery", "taskyard is not allowed to import celery"),
         ("pantry", "", "pantry"),
+        ("operations", "import celery", "taskyard is not allowed to import celery"),
+        ("operations", "import taskyard.celery", "taskyard.operations is not allowed to import taskyard.celery"),
+        ("admin", "import taskyard.execution", "taskyard.admin is not allowed to import taskyard.execution"),
+        ("api", "import taskyard.execution", "taskyard.api is not allowed to import taskyard.execution"),
+        ("entrypoint", "import taskyard.execution", "taskyard.entrypoint is not allowed to import taskyard.execution"),
     ],
 )
 def test_the_contract_refuses(room: str, text: str, says: str, copied_contract: Path) -> None:

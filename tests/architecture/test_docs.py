@@ -135,8 +135,16 @@ def test_every_thread_is_documented() -> None:
         if "def run_once" in text:
             threads |= {f"taskyard-{agent}" for agent in re.findall(r'^    name = "(\w+)"$', text, re.MULTILINE)}
     text = (DOCS / "architecture.md").read_text(encoding="utf-8").split("## Threads of a worker")[1]
-    of_commands = {"taskyard-parent"}
+    of_commands = {"taskyard-parent", "taskyard-probe"}
     assert threads - of_commands == set(re.findall(r"`(taskyard-\w+)", text))
+
+
+def test_every_system_check_is_documented_and_nothing_else_is() -> None:
+    said = set()
+    for file in (ROOT / "src" / "taskyard" / "checks").rglob("*.py"):
+        said |= set(re.findall(r'Found\(\s*"([EW]\d{3})"', file.read_text(encoding="utf-8")))
+    sections = re.findall(r"^## (.+)$", (DOCS / "checks.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sections == [*sorted(said), "What it costs"]
 
 
 def test_every_default_that_differs_from_celerys_is_documented() -> None:

@@ -7,14 +7,12 @@ They come from its source distribution. The package itself is installed without 
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests import servers
-from tests.compat.test_tenant_schemas_celery import verdicts
+from tests.sources import extract, fetched, verdicts
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ROOT / "tests" / "compat" / "packages.txt"
@@ -38,29 +36,9 @@ DEVIATIONS = {
 }
 
 
-def source(cache: Path) -> Path:
-    """Their source distribution, fetched once for each version."""
-    lines = PACKAGES.read_text().splitlines()
-    wanted = next(line.split()[0] for line in lines if line.startswith("django-celery-beat"))
-    folder = cache / wanted
-    if not list(folder.glob("*.tar.gz")):
-        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
-        done = subprocess.run(
-            [*command, "--no-binary", ":all:", "--dest", str(folder), wanted],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            (pytest.fail if servers.required() else pytest.skip)(f"{wanted} could not be fetched: {done.stderr}")
-    return next(folder.glob("*.tar.gz"))
-
-
 def lay_out(archive: Path, folder: Path) -> None:
     """Their tests, and the project these run in."""
-    with tarfile.open(archive) as tar:
-        for member in tar.getmembers():
-            member.name = member.name.partition("/")[2]
-            if member.name.startswith("t/"):
-                tar.extract(member, folder, filter="data")
+    extract(archive, "t/", folder)
     (folder / "beat_settings.py").write_text(SETTINGS)
     (folder / "pytest.ini").write_text("[pytest]\npython_classes = test_*\nDJANGO_SETTINGS_MODULE = beat_settings\n")
 
@@ -71,9 +49,9 @@ def test_their_scheduler_tests_pass_but_for_what_is_safer_here(
     tmp_path: Path, pytestconfig: pytest.Config, record_property: Callable[[str, object], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    cache = pytestconfig.cache
-    assert cache is not None
-    lay_out(source(cache.mkdir("sources")), tmp_path)
+    lines = PACKAGES.read_text().splitlines()
+    wanted = next(line.split()[0] for line in lines if line.startswith("django-celery-beat"))
+    lay_out(fetched(wanted, pytestconfig), tmp_path)
     report = tmp_path / "report.xml"
     suite = subprocess.run(
         [sys.executable, "-m", "pytest", "-c", "pytest.ini", "-p", "no:randomly", "-p", "tests.compat.beat_plugin",

@@ -9,11 +9,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
 from tests.compat.processes import project, worker
+from tests.sources import verdicts
 
 OURS = "taskyard.compat.tenant_schemas_celery"
 
@@ -47,18 +47,6 @@ def lay_out(folder: Path) -> None:
     (folder / "pytest.ini").write_text(
         "[pytest]\npython_files = *_test.py test_scheduler.py\nDJANGO_SETTINGS_MODULE = test_app.settings\n"
     )
-
-
-def verdicts(report: Path) -> dict[str, str]:
-    """What became of each test, by its name; one that they expect to fail has failed if it does."""
-    ends = {}
-    for case in ElementTree.parse(report).iter("testcase"):
-        kinds = {child.tag: child.get("type") for child in case}
-        end = "failed" if {"failure", "error", "skipped"} & set(kinds) else "passed"
-        if kinds.get("skipped") == "pytest.skip":
-            end = "skipped"
-        ends[f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}"] = end
-    return ends
 
 
 @pytest.mark.slow

@@ -2,18 +2,15 @@
 
 import datetime as dt
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from celery import chord
-from django.core.management import call_command
 from django.db import DatabaseError, connection
 
 from taskyard.models import Job
-from tests import servers
 from tests.app import tasks
-from tests.servers import postgres, wait_until
+from tests.servers import wait_until
 from tests.workers import Project, wait_for_state, wait_until_idle
 
 pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="breaks PostgreSQL")
@@ -46,29 +43,6 @@ def test_a_worker_whose_database_connections_are_ended_again_and_again_runs_each
     assert set(Job.objects.values_list("state", "attempt")) == {("succeeded", 1)}
     assert [project_on.started(job.id) for job in [running, *jobs]] == [1] * 41
     assert worker.process.poll() is None
-
-
-@pytest.fixture
-def own_server(request: pytest.FixtureRequest, project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A PostgreSQL to break, on which this test and its project have a database; the parameter is its disk's size."""
-    made = servers.private_postgres()
-    made.disk_bytes = getattr(request, "param", None)
-    with ExitStack() as stack:
-        try:
-            server = stack.enter_context(made)
-        except servers.ServerMissing as missing:
-            pytest.skip(str(missing))
-        name = connection.settings_dict["NAME"]
-        postgres.create_database(server.url, name)
-        monkeypatch.setenv("TASKYARD_TEST_PG_URL", server.url)
-        connection.close()
-        with monkeypatch.context() as elsewhere:
-            for key, value in {**servers.django_database(server.url), "NAME": name}.items():
-                elsewhere.setitem(connection.settings_dict, key, value)
-            call_command("migrate", verbosity=0, run_syncdb=True)
-            yield server
-            project.close()
-            connection.close()
 
 
 def test_what_ends_while_the_database_is_away_is_written_when_it_is_back(project: Project, own_server: Any) -> None:

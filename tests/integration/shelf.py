@@ -2,17 +2,18 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import connection
+from django.db import connection, connections
 
 from taskyard.execution.claim import Claim, claim, new_token
 from taskyard.jobs.models import Job
 from taskyard.outbox.outgoing import Outgoing
 from taskyard.runtime.models import Worker
+from tests.servers import wait_until
 
 
 @dataclass
@@ -74,3 +75,28 @@ def statements() -> Iterator[list[tuple[str, Any]]]:
 
     with connection.execute_wrapper(note):
         yield seen
+
+
+def and_close(call: Callable[..., Any], *args: Any) -> Any:
+    """In another thread: the call, and then its database connections are closed."""
+    try:
+        return call(*args)
+    finally:
+        connections.close_all()
+
+
+def blocked() -> int:
+    """How many of this database's connections wait for another one's transaction (PostgreSQL)."""
+    with connection.cursor() as cursor:
+        # The view stands still within a transaction unless told otherwise.
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
+        cursor.execute(
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return int(cursor.fetchone()[0])
+
+
+def wait_for_blocked(count: int) -> None:
+    """Until so many wait for our transaction; elsewhere than on PostgreSQL only the outcome is looked at."""
+    if connection.vendor == "postgresql":
+        wait_until(lambda: blocked() >= count, 20, f"{count} INSERTs wait")

@@ -11,12 +11,12 @@ from django.db import connection, connections, transaction
 from django.test import override_settings
 
 from taskyard.entrypoint import cli
-from taskyard.entrypoint.diagnosis import schedules as diagnosis
 from taskyard.entrypoint.failures import Exit
 from taskyard.errors import InvalidSchedule, UnknownQueue
 from taskyard.execution.outcome import Succeeded
 from taskyard.execution.settle import settle
 from taskyard.jobs.models import Job
+from taskyard.monitoring.diagnosis import schedules as diagnosis
 from taskyard.schedules import Bounds, Calendar, Every, backfill
 from taskyard.schedules.backfill import Outlook, Wish, look_ahead
 from taskyard.schedules.models import Backfill, Occurrence, Schedule

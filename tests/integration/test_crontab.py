@@ -17,10 +17,10 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.test import override_settings
 
-from taskyard.entrypoint.diagnosis import schedules as diagnosis
 from taskyard.errors import ConfigurationError
 from taskyard.execution import steering
 from taskyard.jobs.models import Job
+from taskyard.monitoring.diagnosis import schedules as diagnosis
 from taskyard.schedules import Cron, Every
 from taskyard.schedules.models import Occurrence, Schedule
 from taskyard.schedules.scheduler import Scheduler

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import math
-import secrets
 import uuid
 import weakref
 from collections.abc import Callable, Iterator
@@ -21,11 +20,11 @@ from django.utils import timezone
 
 from taskyard import enqueue_many, task
 from taskyard.celery import get_app, seam
-from taskyard.celery.attempt.executor import Delivery, execute
 from taskyard.enqueue import CHUNK
 from taskyard.errors import InvalidTask, JobNotWaitable, NotJson, PayloadTooLarge, TaskyardError, UnknownQueue
 from taskyard.jobs.ids import job_id
 from taskyard.models import Job
+from taskyard.testing import run_attempt
 from tests import servers
 from tests.app.models import Note
 from tests.app.tasks import add, answer, nothing, once
@@ -45,10 +44,8 @@ def enqueue_two() -> None:
 
 def run(job: Any) -> Job:
     """The job's attempt, as a worker's child runs it; the row afterwards."""
-    row = Job.objects.get(id=uuid.UUID(str(job.id)))
-    Job.objects.filter(id=row.id).update(state="queued")
-    execute(Delivery(str(row.id), row.task, secrets.randbits(63), str(uuid.uuid4()), "host", {}), get_app())
-    return Job.objects.get(id=row.id)
+    run_attempt(job)
+    return Job.objects.get(id=uuid.UUID(str(job.id)))
 
 
 # -- every door leads to the same row

@@ -10,6 +10,7 @@ from django.db import connection
 
 from taskyard.celery.broker import job_rows
 from taskyard.celery.broker.job_rows import Floors, JobRows
+from taskyard.execution.rescuer import Rescuer
 from taskyard.jobs.models import Job
 from taskyard.jobs.rows.sql import Sql
 from taskyard.outbox import out
@@ -87,6 +88,27 @@ def test_everything_is_counted_again_after_a_while_and_after_an_error() -> None:
     assert any("GROUP BY queue" in said for said in asked(lambda: counter.count(sql, NOW, [])))
     counter.forget()
     assert any("GROUP BY queue" in said for said in asked(lambda: counter.count(sql, NOW, [])))
+
+
+def test_a_rescuer_to_whom_it_is_slow_asks_once_in_a_while_whose_jobs_are_out_and_finds_all_the_same() -> None:
+    queued(NOW, state="running", worker=uuid.uuid4(), claim=7, attempt=1, started_at=NOW)
+    clock = Clock(0.1)
+    rescuer = Rescuer(clock)
+
+    def turns(count: int) -> list[str]:
+        said = []
+        for _ in range(count):
+            clock.at += 1.0
+            said += [one for one in asked(lambda: rescuer.run_once(NOW)) if "DISTINCT worker" in one]
+        return said
+
+    assert len(turns(4)) == 1
+    assert 2 <= len(turns(12)) <= 3
+    turns(8)
+    assert Job.objects.get().state == "retrying"
+    clock.seconds = 0.0
+    turns(5)
+    assert len(turns(4)) == 4
 
 
 def test_a_feeder_that_counts_like_this_feeds_and_sweeps_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

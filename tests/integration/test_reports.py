@@ -186,3 +186,17 @@ def test_no_notification_is_sent_inside_of_a_transaction(monkeypatch: pytest.Mon
             tasks.nothing.enqueue(n=1)
             assert [sql.split()[0] for sql, _ in seen] == ["INSERT"]
         assert [sql.split("(")[0] for sql, _ in seen[1:]] == ["SELECT pg_notify"]
+
+
+def test_a_loop_of_a_hundred_thousand_items_is_written_a_few_times_and_to_its_end(
+    running: RunningJob, writes: list[str]
+) -> None:
+    began = time.monotonic()
+    for _ in running.track(range(100_000), message="counting"):
+        pass
+    took = time.monotonic() - began
+    # The first at once, then one each half second.
+    assert len(writes) <= 2 + took / 0.5
+    scribe().flush(running)
+    job = stored(running)
+    assert (job.progress_current, job.counts) == (100_000, {"succeeded": 100_000, "failed": 0})

@@ -10,12 +10,12 @@ from django.db import connection
 from django.test import override_settings
 
 from taskyard import task
-from taskyard.entrypoint.diagnosis import schedules as diagnosis
 from taskyard.errors import InvalidSchedule, TenantNotReady
 from taskyard.execution.outcome import Failed, Succeeded, Trouble
 from taskyard.execution.pruner import Pruner
 from taskyard.execution.settle import settle
 from taskyard.jobs.models import Job
+from taskyard.monitoring.diagnosis import schedules as diagnosis
 from taskyard.outbox.models import TenantSetting
 from taskyard.schedules import At, Bounds, Cron, Every
 from taskyard.schedules.models import Occurrence, Schedule, ScheduleVersion

@@ -1,6 +1,5 @@
 """One unfinished job per key, whoever asks at the same time: a unique index decides, not a check."""
 
-import secrets
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -8,17 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from taskyard import RetryPolicy, enqueue_many, task
 from taskyard.celery import get_app
-from taskyard.celery.attempt.executor import Delivery, execute
 from taskyard.errors import DuplicateJob
 from taskyard.execution import steering
 from taskyard.models import Job
+from taskyard.testing import run_attempt
 from tests.app.tasks import once, once_or_raise, once_until_start
-from tests.servers import wait_until
+from tests.integration.shelf import and_close, wait_for_blocked
 
 in_transaction = pytest.mark.django_db
 committing = pytest.mark.django_db(transaction=True)
@@ -59,8 +58,7 @@ def fails(key: str) -> None:
 
 def run(job: Any) -> str:
     """One attempt of the job, as a worker's child runs it; its state afterwards."""
-    Job.objects.filter(id=job.id).update(state="queued")
-    execute(Delivery(str(job.id), job.task, secrets.randbits(63), str(uuid.uuid4()), "host", {}), get_app())
+    run_attempt(job)
     return str(Job.objects.get(id=job.id).state)
 
 
@@ -160,30 +158,6 @@ def threads() -> Iterator[ThreadPoolExecutor]:
     """Threads whose database connections are closed at the end."""
     with ThreadPoolExecutor(25) as pool:
         yield pool
-
-
-def and_close(call: Callable[..., Any], *args: Any) -> Any:
-    try:
-        return call(*args)
-    finally:
-        connections.close_all()
-
-
-def blocked() -> int:
-    """How many of this database's connections wait for another one's transaction (PostgreSQL)."""
-    with connection.cursor() as cursor:
-        # The view stands still within a transaction unless told otherwise.
-        cursor.execute("SELECT pg_stat_clear_snapshot()")
-        cursor.execute(
-            "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        return int(cursor.fetchone()[0])
-
-
-def wait_for_blocked(count: int) -> None:
-    """Until so many wait for our transaction; elsewhere than on PostgreSQL only the outcome is looked at."""
-    if connection.vendor == "postgresql":
-        wait_until(lambda: blocked() >= count, 20, f"{count} INSERTs wait")
 
 
 @committing

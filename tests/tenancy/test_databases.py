@@ -26,6 +26,7 @@ if settings.KIND != "databases":
     pytest.skip("tenants have no databases of their own here", allow_module_level=True)
 
 from taskyard import enqueue_many
+from taskyard.celery.attempt.connections import discard_left_open
 from taskyard.enqueue import INTAKE
 from taskyard.errors import ConfigurationError, DuplicateJob, NoTenant, TenantMismatch, UnknownTenant
 from taskyard.models import Job, OutboxMessage, RelayedMessage
@@ -155,6 +156,24 @@ def test_a_connection_in_a_transaction_or_of_the_current_tenant_is_not_closed() 
         for number in range(6):
             database_of(f"t{number}")
         assert "tenant:first" in open_aliases()
+
+
+def test_a_transaction_a_task_left_open_in_a_tenants_database_is_undone() -> None:
+    place = database("acme")
+    with with_settings(TENANTS=lambda name: place):
+        for number in range(5):
+            database_of(f"t{number}")
+        with tenant_context("acme"):
+            left = transaction.atomic(using=database_of())
+            left.__enter__()
+            Visit.objects.create(written_by="never")
+
+        discard_left_open()
+
+        assert {"default", "tenant:acme"} <= {wrapper.alias for wrapper in aliasing.opened_here()}
+        assert "tenant:acme" not in open_aliases()
+        with tenant_context("acme"):
+            assert not Visit.objects.exists()
 
 
 def test_aliases_are_registered_from_many_threads_while_others_go_through_them() -> None:
@@ -485,6 +504,19 @@ def test_a_message_that_nobody_can_read_stays_and_holds_nobody_up(caplog: pytest
         tasks.visit.enqueue()
     assert (waiting("acme"), Job.objects.count()) == (1, 1)
     assert "became no job" in caplog.text
+
+
+def test_a_call_whose_own_id_is_another_tenants_stays_in_the_outbox_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    database("acme"), database("globex")
+    for name in ("acme", "globex"):
+        with tenant_context(name), transaction.atomic(using=database_of()):
+            tasks.visit.apply_async(task_id="report-17")
+            tasks.visit.enqueue()
+    assert (waiting("acme"), waiting("globex")) == (0, 1)
+    assert sorted(Job.objects.values_list("tenant", flat=True)) == ["acme", "acme", "globex"]
+    assert "'report-17' of task 'shop.visit' is in use outside of tenant 'globex'" in caplog.text
 
 
 def test_a_sweep_looks_into_a_few_outboxes_each_turn_and_into_all_in_time(tmp_path: Path) -> None:

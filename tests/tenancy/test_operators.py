@@ -9,8 +9,8 @@ import pytest
 from django.core.management import call_command
 from django.test import override_settings
 
-from taskyard.entrypoint.diagnosis import tenants
 from taskyard.models import Job
+from taskyard.monitoring.diagnosis import tenants
 from taskyard.tenancy import tenant_context
 from tests.tenancy.shop import tasks
 

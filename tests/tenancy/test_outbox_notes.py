@@ -21,9 +21,9 @@ if settings.KIND != "databases":
     pytest.skip("tenants have no databases of their own here", allow_module_level=True)
 
 from taskyard.enqueue import INTAKE
-from taskyard.entrypoint.diagnosis import outboxes
-from taskyard.entrypoint.diagnosis.finding import Finding
 from taskyard.models import Job, OutboxMessage, OutboxNote, RelayRound
+from taskyard.monitoring.diagnosis import outboxes
+from taskyard.monitoring.diagnosis.finding import Finding
 from taskyard.outbox import relay as relaying
 from taskyard.outbox.queries import relay_overview
 from taskyard.outbox.relay import Relay

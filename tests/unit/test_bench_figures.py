@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench import charts, report
+from bench import charts, report, results
 from bench.contestants import CONTESTANTS
 from bench.figures import FIGURES, Figure
 from bench.measurements import MEASUREMENTS
@@ -102,3 +102,16 @@ def test_a_bar_is_as_long_as_its_share_of_the_longest() -> None:
     )
     widths = [float(bar.attrib["width"]) for bar in picture.iter("{http://www.w3.org/2000/svg}rect")][1:]
     assert widths[1] == pytest.approx(2 * widths[0])
+
+
+def test_rounds_are_added_only_to_those_that_were_measured_in_the_same_way() -> None:
+    def measured(**other: Any) -> dict[str, Any]:
+        about = {"options": {"rounds": 1, "jobs": 9}, "versions": {"Django": "6.1"}, "machine": {"load_before": 1}}
+        return {**about, "command": "bench drain", "rounds": [{"ours": {"rate": 1}}], "failed": {}, **other}
+
+    saved = measured()
+    results.refuse_other_rounds(saved, measured(machine={"load_before": 2}, options={"rounds": 5, "jobs": 9}))
+    assert len(results.added(saved, measured())["rounds"]) == 2
+    for other in ({"options": {"rounds": 1, "jobs": 8}}, {"versions": {"Django": "5.2"}}):
+        with pytest.raises(SystemExit, match="measured with other"):
+            results.refuse_other_rounds(saved, measured(**other))
