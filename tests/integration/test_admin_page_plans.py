@@ -33,6 +33,7 @@ QUESTIONS: dict[str, tuple[str, str]] = {
     "of a queue": ("?queue=low", "taskyard_job_created"),
     "of a day": ("?age=day", "taskyard_job_created"),
     "of a tenant": ("?tenant=acme", TENANT),
+    "of no tenant": ("?tenant=", "taskyard_job_created"),
     "of a tenant, failed": ("?tenant=acme&state=failed", TENANT),
     "about a row": ("?q=app.note:100", "taskyard_job_subject"),
 }

@@ -41,12 +41,12 @@ _FULL_BATCH = {
     "taskyard_job_batch_bad": "(batch, finished_at)",
 }
 
-#: Of lists, newest first: everybody's, and one tenant's. The condition is PostgreSQL's; it is always true, and only a
-#: statement that asks about the time implies it: else the next tenant that has work is looked for among jobs of any
-#: state by this. SQLite has no such way out and does without.
+#: Of lists, newest first: everybody's, and one tenant's, in which jobs of no tenant are not. The second condition is
+#: PostgreSQL's; it is always true, and only a statement that asks about the time implies it: else the next tenant that
+#: has work is looked for among jobs of any state by this. SQLite has no such way out and does without.
 _LISTS = {
     "taskyard_job_created": "(created_at, id)",
-    "taskyard_job_tenant": "(tenant, created_at, id) WHERE created_at IS NOT NULL",
+    "taskyard_job_tenant": "(tenant, created_at, id) WHERE tenant <> '' AND created_at IS NOT NULL",
 }
 
 

@@ -64,9 +64,12 @@ def summary_of(job: Job) -> JobSummary:
 
 
 def _way(wanted: JobFilter) -> _Way:
-    rows = among(Job.objects.visible_to(wanted.tenant), wanted)
+    # Jobs of no tenant are in the list of all alone.
+    rows = among(Job.objects.visible_to(wanted.tenant or None), wanted)
     rest = _rest(wanted)
-    if wanted.is_final_only and wanted.tenant is None:
+    if wanted.tenant == "":
+        rest &= Q(tenant="")
+    if wanted.is_final_only and not wanted.tenant:
         ended = rows.filter(finished_at__isnull=False)
         return _Way(ended.filter(finished_at__gte=wanted.since) if wanted.since else ended, _FINISHED, rest)
     if wanted.since:
@@ -74,9 +77,9 @@ def _way(wanted: JobFilter) -> _Way:
             rest &= Q(finished_at__gte=wanted.since)
         else:
             rows = rows.filter(created_at__gte=wanted.since)
-    if wanted.tenant is not None:
+    if wanted.tenant:
         # Says nothing, but that the index of lists will do (taskyard.jobs.indexes).
-        rows = rows.filter(created_at__gte=_BEGINNING)
+        rows = rows.filter(~Q(tenant=""), created_at__gte=_BEGINNING)
     few = _few_in_line(wanted)
     return _Way(rows if few is None else rows.filter(few), _CREATED, rest)
 
