@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -248,6 +248,40 @@ class InvalidLimit(TaskyardError):
     def __init__(self, name: str, what: str, value: object, wanted: str) -> None:
         self.name, self.what, self.value = name, what, value
         super().__init__(f"{what}={value!r} of {name!r}: it must be {wanted}.")
+
+
+class InvalidOrchestrator(TaskyardError):
+    """A declaration that cannot work; all problems are reported at once."""
+
+    def __init__(self, name: str, problems: Sequence[str]) -> None:
+        self.name, self.problems = name, tuple(problems)
+        super().__init__(f"Orchestrator {name!r} cannot be used:\n" + "\n".join(f"  - {p}" for p in problems))
+
+
+class UnknownOrchestrator(TaskyardError):
+    """A name, or a version, that nobody declared in this process."""
+
+    def __init__(self, name: str, known: Sequence[str] = ()) -> None:
+        self.name, self.known = name, tuple(known)
+        hint = f" Did you mean {known[0]!r}?" if known else " Is its module imported (orchestrators.py of an app)?"
+        super().__init__(f"No orchestrator named {name!r} is declared here.{hint}")
+
+
+class SagaFailed(TaskyardError):
+    """The result of a saga was asked for, and there is none: it did not complete."""
+
+    def __init__(self, saga_id: Any, state: str, error: Mapping[str, Any]) -> None:
+        self.saga_id, self.state, self.error = saga_id, state, error
+        why = f": {error.get('type')}: {error.get('message')}" if error else ""
+        super().__init__(f"Saga {saga_id} is {state}{why}")
+
+
+class SagaNotFinished(TaskyardError):
+    """The result of a saga was asked for before it had ended."""
+
+    def __init__(self, saga_id: Any, state: str) -> None:
+        self.saga_id, self.state = saga_id, state
+        super().__init__(f"Saga {saga_id} is still {state}: pass timeout= to wait, or ask again.")
 
 
 class InvalidSchedule(TaskyardError):

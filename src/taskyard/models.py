@@ -8,6 +8,7 @@ from taskyard.jobs.models import Attempt, Canvas, CanvasPart, Job
 from taskyard.operations.models import ApiToken, AuditEntry
 from taskyard.outbox.models import OutboxMessage, OutboxNote, QueueSetting, RelayedMessage, RelayRound, TenantSetting
 from taskyard.runtime.models import Lease, Worker
+from taskyard.sagas.models import Saga, SagaEvent, SagaPlan, SagaSignal, SagaStep
 from taskyard.schedules.models import Backfill, Occurrence, Schedule, ScheduleVersion
 
 __all__ = [
@@ -31,6 +32,11 @@ __all__ = [
     "QueueSetting",
     "RelayRound",
     "RelayedMessage",
+    "Saga",
+    "SagaEvent",
+    "SagaPlan",
+    "SagaSignal",
+    "SagaStep",
     "Schedule",
     "ScheduleVersion",
     "TenantPlace",

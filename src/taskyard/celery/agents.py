@@ -15,6 +15,7 @@ from taskyard.execution.rescuer import Rescuer
 from taskyard.outbox.feeder import Feeder
 from taskyard.outbox.relay import Relay
 from taskyard.runtime.loop import Agent
+from taskyard.sagas.keeper import Keeper
 from taskyard.schedules.scheduler import Scheduler
 from taskyard.settings import get_settings
 
@@ -27,6 +28,7 @@ def build_agents(owner: uuid.UUID) -> list[Agent]:
         Rescuer(),
         Scheduler(),
         Teller(),
+        Keeper(),
         Pruner(result_expires=maybe_timedelta(expires)),
     ]
     if settings.tenancy == "databases" or settings.outbox_databases:

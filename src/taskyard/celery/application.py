@@ -85,6 +85,7 @@ class Celery(celery.Celery):
         super().__init__(*args, **kwargs)
         # Beside the project's own autodiscover_tasks(): what `schedules sync` finds, workers must know.
         self.autodiscover_tasks(related_name="schedules")
+        self.autodiscover_tasks(related_name="orchestrators")
         registry.adopt_declared_tasks(self)
         registry.add_own_tasks(self)
         control.install()

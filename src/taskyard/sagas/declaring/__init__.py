@@ -1,0 +1,1 @@
+"""Orchestrators as the project writes them: classes, their steps, and who knows them by name."""

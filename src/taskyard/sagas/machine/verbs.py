@@ -1,0 +1,115 @@
+"""What people ask of a saga: each verb says yes and changes it, or says why not."""
+
+from __future__ import annotations
+
+from taskyard.sagas.machine.events import Cancel, Compensate, Resume, RetryStep, SkipStep, Verb
+from taskyard.sagas.machine.outcome import Refused
+from taskyard.sagas.machine.working import Working
+from taskyard.sagas.states import FINAL, IN_HAND, SagaState, StepKind, StepState
+
+_RETRIED = (StepState.RETRYING, StepState.COMPENSATION_RETRYING)
+_UNDO = (StepState.COMPENSATION_QUEUED, StepState.COMPENSATION_RETRYING, StepState.COMPENSATION_FAILED)
+
+
+def obey(work: Working, event: Verb) -> None:
+    """Do what a verb says; :class:`~taskyard.sagas.machine.outcome.Refused` if it cannot be done as it stands."""
+    match event:
+        case Cancel():
+            _wish(work, SagaState.CANCELLED, event)
+        case Compensate():
+            _wish(work, SagaState.COMPENSATED, event)
+        case RetryStep(name):
+            _retry(work, name)
+        case SkipStep(name, reason):
+            _skip(work, name, reason)
+        case Resume():
+            _resume(work)
+
+
+def _wish(work: Working, wish: SagaState, event: Cancel | Compensate) -> None:
+    state = work.run.state
+    is_for_completed = wish is SagaState.COMPENSATED and state is SagaState.COMPLETED
+    if state in FINAL and not is_for_completed:
+        raise Refused(f"it is {state}")
+    if work.run.is_undoing:
+        _go_on_back(work, wish)
+        return
+    if work.is_past_pivot:
+        assert work.plan.pivot is not None
+        raise Refused(f"it is past {work.plan.pivot.name!r}, behind which there is no way back")
+    work.set(wish=wish.value, state=SagaState.RUNNING, stuck=None, error=work.run.error or event.error)
+    work.note("asked_back", text=wish.value)
+    if is_for_completed:
+        work.set(is_undoing=True)
+    for name, found in work.steps.items():
+        if found.state is StepState.FAILED and work.run.error is None:
+            work.set(error=work.step(name).error)
+
+
+def _go_on_back(work: Working, wish: SagaState) -> None:
+    if work.run.state is not SagaState.NEEDS_ATTENTION:
+        if work.run.wish or wish is SagaState.COMPENSATED:
+            raise Refused("it is being compensated")
+        work.set(wish=wish.value)
+        return
+    work.set(state=SagaState.COMPENSATING, stuck=None, wish=work.run.wish or wish.value)
+    work.note("asked_back", text=wish.value)
+    for name, found in list(work.steps.items()):
+        if found.state is StepState.COMPENSATION_FAILED:
+            work.put(name, state=StepState.COMPENSATION_RETRYING, due_at=work.now, losses=0, failures=0)
+
+
+def _retry(work: Working, name: str) -> None:
+    work.of(name)
+    found = work.step(name)
+    if found.state in _RETRIED:
+        work.put(name, due_at=work.now)
+    elif found.state is StepState.COMPENSATION_FAILED:
+        work.put(name, state=StepState.COMPENSATION_RETRYING, due_at=work.now, losses=0, failures=0)
+        work.set(state=SagaState.COMPENSATING, stuck=None)
+    elif found.state is StepState.FAILED and work.run.state is SagaState.NEEDS_ATTENTION and not work.run.is_undoing:
+        work.put(name, state=StepState.PENDING, due_at=None, losses=0, failures=0)
+        work.set(state=SagaState.RUNNING, stuck=None)
+    else:
+        raise Refused(f"step {name!r} is {found.state}, and only what failed or waits for another attempt is retried")
+    work.note("asked_to_retry", name)
+
+
+def _skip(work: Working, name: str, reason: str) -> None:
+    step, found = work.of(name), work.step(name)
+    if work.run.state in FINAL:
+        raise Refused(f"it is {work.run.state}")
+    if found.state in IN_HAND:
+        raise Refused(f"a worker is in step {name!r} at this moment")
+    if found.state in _UNDO:
+        work.put(
+            name, state=StepState.COMPENSATION_SKIPPED, reason=reason, job=None, due_at=None,
+            compensation_finished_at=work.now,
+        )  # fmt: skip
+        work.set(state=SagaState.COMPENSATING, stuck=None)
+    elif work.run.is_undoing or found.state in (StepState.SUCCEEDED, StepState.SKIPPED):
+        raise Refused(f"step {name!r} is {found.state}")
+    elif step.kind is StepKind.SAGA and found.state is StepState.WAITING:
+        raise Refused(f"step {name!r} is the saga {found.child}: cancel that")
+    else:
+        work.put(name, state=StepState.SKIPPED, reason=reason, job=None, due_at=None, finished_at=work.now)
+        work.set(state=SagaState.RUNNING, stuck=None)
+    work.note("asked_to_skip", name, reason)
+
+
+def _resume(work: Working) -> None:
+    if work.run.state is not SagaState.NEEDS_ATTENTION:
+        raise Refused(f"it is {work.run.state}, and only what needs attention is resumed")
+    for name, found in list(work.steps.items()):
+        if found.state is StepState.COMPENSATED:
+            work.put(
+                name, state=StepState.PENDING, round=found.round + 1, losses=0, failures=0, error=None, child=None,
+                compensation_started_at=None, compensation_finished_at=None,
+            )  # fmt: skip
+        elif found.state in (*_UNDO, StepState.COMPENSATION_SKIPPED):
+            # Its effect stands.
+            work.put(name, state=StepState.SUCCEEDED, job=None, due_at=None, losses=0, failures=0)
+        elif found.state is StepState.FAILED:
+            work.put(name, state=StepState.PENDING, due_at=None, losses=0, failures=0)
+    work.set(state=SagaState.RUNNING, is_undoing=False, wish="", error=None, stuck=None)
+    work.note("asked_to_resume")

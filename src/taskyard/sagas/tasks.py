@@ -1,0 +1,114 @@
+"""The tasks of an orchestrator: one that coordinates its sagas, and one for each step that is a job of its own."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import Error as DatabaseError
+from django.utils import timezone
+
+from taskyard.errors import Discard, NotFound, Snooze
+from taskyard.jobs.current import current_job
+from taskyard.sagas import jobs, starting, store
+from taskyard.sagas.coordinator import Turn
+from taskyard.sagas.declaring import registry
+from taskyard.sagas.declaring.definition import Definition
+from taskyard.sagas.declaring.steps import Declared
+from taskyard.sagas.machine.events import Stopped
+from taskyard.sagas.machine.outcome import Stale
+from taskyard.sagas.models import Saga
+from taskyard.tasks import registry as tasks
+from taskyard.tasks.retry import RetryPolicy
+from taskyard.tasks.task import Task, TaskOptions, check_options
+
+#: While a release is rolled out, workers of the one before take sagas that they cannot run: these wait for others.
+ROLL_OUT = dt.timedelta(minutes=5)
+_MEANWHILE = dt.timedelta(seconds=5)
+#: A step that does not heed the end of its time is killed so much later.
+_HEED = dt.timedelta(seconds=5)
+
+
+def declare_tasks(definition: Definition) -> None:
+    """Make them known to workers. All versions of an orchestrator have the same tasks."""
+    name = definition.name
+
+    def coordinate(saga: str, begin: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return _coordinate(name, uuid.UUID(saga), begin)
+
+    options = TaskOptions(
+        queue=definition.queue, retry=jobs.RETRY, errors=definition.errors, sensitive=definition.sensitive
+    )
+    _declare(Task(coordinate, jobs.task_of(name), options))
+    for step, declared in definition.steps.items():
+        if declared.has_job:
+            _declare_step(definition, step, declared)
+
+
+def _declare_step(definition: Definition, name: str, declared: Declared) -> None:
+    def run_step(saga: str, step: str) -> dict[str, Any]:
+        return _run_step(uuid.UUID(saga), step)
+
+    limit = declared.options.time_limit
+    options = TaskOptions(
+        queue=declared.options.queue or definition.queue, sensitive=definition.sensitive, soft_time_limit=limit,
+        time_limit=limit + _HEED if limit else None,
+        # What the step raises is the saga's.
+        retry=RetryPolicy(on=(DatabaseError, OSError), max_retries=jobs.RETRY.max_retries, backoff=jobs.RETRY.backoff),
+    )  # fmt: skip
+    _declare(Task(run_step, jobs.task_of(definition.name, name), options))
+
+
+def _declare(task: Task[Any, Any]) -> None:
+    check_options(task)
+    tasks.register(task)
+
+
+def _coordinate(name: str, saga_id: uuid.UUID, begin: Mapping[str, Any] | None) -> dict[str, Any]:
+    if begin is not None:
+        found = registry.find(name, begin["version"])
+        if found is None:
+            raise Snooze(_MEANWHILE)
+        starting.begin(found, saga_id, runner=current_job().id, said=begin)
+    turn = _turn(saga_id)
+    turn.run()
+    return _told(saga_id)
+
+
+def _run_step(saga_id: uuid.UUID, step: str) -> dict[str, Any]:
+    _turn(saga_id).run_step(step)
+    return _told(saga_id)
+
+
+def _turn(saga_id: uuid.UUID) -> Turn:
+    try:
+        row, _ = store.read(saga_id)
+    except NotFound as gone:
+        raise Discard(str(gone)) from gone
+    return Turn(saga_id, _definition_of(row), runner=current_job().id)
+
+
+def _told(saga_id: uuid.UUID) -> dict[str, Any]:
+    row, _ = store.read(saga_id)
+    return {"saga": str(saga_id), "state": row.state}
+
+
+def _definition_of(row: Saga) -> Definition:
+    """The code of the version it began with; where this worker has not that, another may."""
+    found = registry.find(row.name, row.version)
+    if found is not None and found.plan.matches(store.plan_of(row.plan)):
+        return found
+    job, now = current_job(), timezone.now()
+    since = dt.datetime.fromisoformat((job.checkpoint or {}).get("since") or now.isoformat())
+    if now - since < ROLL_OUT:
+        job.checkpoint = {"since": since.isoformat()}
+        raise Snooze(_MEANWHILE)
+    why = "has other steps than it began with" if found is not None else "is not in the code any more"
+    text = f"version {row.version} of {row.name!r} {why}: deploy it beside the new one, and resume"
+    try:
+        store.tell(row.id, Stopped({"type": "DefinitionGone", "message": text}), now)
+    except Stale:
+        pass
+    raise Discard(text)
