@@ -23,6 +23,7 @@ from taskyard.jobs.models import Job
 from taskyard.jobs.scribe import scribe
 from taskyard.jobs.states import State
 from taskyard.runtime.testcase import commit_hooks
+from taskyard.sagas.keeper import Keeper
 from taskyard.settings import get_settings
 from taskyard.testing.cases.calls import job_id
 from taskyard.testing.faults import Died
@@ -48,7 +49,7 @@ def run_jobs(
 ) -> list[Job]:
     """Run what is due, and what follows from it, until nothing is left; the jobs that ran, in order of their start.
 
-    Batches are counted whenever nothing is due, so that their callbacks and next stages run as well.
+    Batches are counted and sagas looked at whenever nothing is due, so that what follows them runs as well.
 
     Each goes through the executor of a worker: claim, arguments from JSON, tenant, body, retries, links and chains,
     settle. The higher priority first, then the older. ``commit()`` comes before, and what bodies leave for a commit is
@@ -65,8 +66,8 @@ def run_jobs(
     try:
         for _ in range(limit):
             found = _due(retries=retries, delayed=delayed)
-            if found is None and Teller().run_once(timezone.now()):
-                # A batch was counted, and what follows it may be due.
+            if found is None and (Teller().run_once(timezone.now()) or Keeper().run_once(timezone.now())):
+                # A batch was counted or a saga woken, and what follows may be due.
                 found = _due(retries=retries, delayed=delayed)
             if found is None:
                 break
