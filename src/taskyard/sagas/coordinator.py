@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import transaction
 from django.utils import timezone
 
-from taskyard.enqueue import control_alias
 from taskyard.errors import JobCancelled, JobFenced
 from taskyard.jobs.ids import new_id
 from taskyard.jobs.redaction import secrets_in
@@ -78,9 +76,7 @@ class Turn:
             while outcome.ask:
                 said[outcome.ask] = self._prepared(outcome.ask)
                 outcome = advance(self.plan, self.saga, event, now, said=said, new_id=new_id)
-            with transaction.atomic(using=control_alias()):
-                is_written = store.write(self.row, self.saga, outcome, now)
-            if is_written:
+            if store.write(self.row, self.saga, outcome, now):
                 self.saga = outcome.run
                 fault_point("saga.told")
                 return outcome

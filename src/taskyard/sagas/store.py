@@ -21,7 +21,7 @@ from taskyard import enqueue
 from taskyard.errors import NotFound
 from taskyard.jobs.ids import new_id
 from taskyard.runtime.faults import fault_point
-from taskyard.sagas import jobs
+from taskyard.sagas import atonce, jobs
 from taskyard.sagas.machine.advance import advance
 from taskyard.sagas.machine.events import Cancel, Compensate, Event, SagaEnded, Signalled
 from taskyard.sagas.machine.outcome import Order, Outcome, Refused, Stale, StartSaga, UndoSaga, UseLetter, WriteJob
@@ -96,7 +96,7 @@ def signal(
 
 
 def write(row: Saga, before: Run, outcome: Outcome, now: dt.datetime, *, who: str = "") -> bool:
-    """Write a transition, in the caller's transaction; False, and nothing is written, if another one came first."""
+    """Write a transition, in one transaction; False, and nothing is written, if another one came first."""
     after, alias = outcome.run, enqueue.control_alias()
     values: dict[str, Any] = {name: getattr(after, name) for name in _RUN} | {"state": after.state.value}
     values |= {"updated_at": now}
@@ -106,42 +106,62 @@ def write(row: Saga, before: Run, outcome: Outcome, now: dt.datetime, *, who: st
             values |= {"result": _result_of(row, after)}
     elif row.finished_at is not None:
         values |= {"finished_at": None}
-    if not Saga.objects.using(alias).filter(id=row.id, revision=before.revision).update(**values):
+    steps, notes = _steps_of(row.id, before.steps, after.steps), _notes_of(row, outcome, now, who)
+    is_over = after.state in FINAL and before.state not in FINAL and row.parent is not None
+    if connections[alias].vendor == "postgresql" and not outcome.orders and not is_over:
+        is_written = atonce.move(row.id, before.revision, alias, values=values, steps=steps, notes=notes)
+    else:
+        with transaction.atomic(using=alias):
+            is_written = _move(row.id, before.revision, alias, values=values, steps=steps, notes=notes)
+            if is_written:
+                _carry_out(row, outcome.orders, now, alias)
+    if not is_written:
         return False
     for name, value in values.items():
         setattr(row, name, value)
-    _write_steps(row.id, before.steps, after.steps, alias)
-    fault_point("saga.written")
-    _write_notes(row, outcome, now, who)
-    _carry_out(row, outcome.orders, now, alias)
-    if after.state in FINAL and before.state not in FINAL and row.parent is not None:
+    if is_over:
         transaction.on_commit(functools.partial(tell_parent, row), using=alias)
     return True
 
 
-def _write_steps(saga_id: uuid.UUID, before: Mapping[str, StepRun], after: Mapping[str, StepRun], alias: str) -> None:
-    rows = [
+def _move(
+    saga_id: uuid.UUID,
+    revision: int,
+    alias: str,
+    *,
+    values: Mapping[str, Any],
+    steps: Sequence[SagaStep],
+    notes: Sequence[SagaEvent],
+) -> bool:
+    if not Saga.objects.using(alias).filter(id=saga_id, revision=revision).update(**values):
+        return False
+    if steps:
+        is_targeted = connections[alias].features.supports_update_conflicts_with_target
+        SagaStep.objects.using(alias).bulk_create(
+            steps, update_conflicts=True, update_fields=[name for name in _STEP if name != "name"],
+            unique_fields=["saga", "name"] if is_targeted else None,
+        )  # fmt: skip
+    fault_point("saga.written")
+    SagaEvent.objects.using(alias).bulk_create(notes)
+    return True
+
+
+def _steps_of(saga_id: uuid.UUID, before: Mapping[str, StepRun], after: Mapping[str, StepRun]) -> list[SagaStep]:
+    return [
         SagaStep(saga=saga_id, **{name: getattr(each, name) for name in _STEP})
         for name, each in after.items()
         if before.get(name) is not each
     ]
-    if not rows:
-        return
-    is_targeted = connections[alias].features.supports_update_conflicts_with_target
-    SagaStep.objects.using(alias).bulk_create(
-        rows, update_conflicts=True, update_fields=[name for name in _STEP if name != "name"],
-        unique_fields=["saga", "name"] if is_targeted else None,
-    )  # fmt: skip
 
 
-def _write_notes(row: Saga, outcome: Outcome, now: dt.datetime, who: str) -> None:
-    SagaEvent.objects.using(enqueue.control_alias()).bulk_create(
+def _notes_of(row: Saga, outcome: Outcome, now: dt.datetime, who: str) -> list[SagaEvent]:
+    return [
         SagaEvent(
             saga=row.id, revision=outcome.run.revision, at=now, what=note.what, step=note.step,
             text=note.text[:_LONGEST_TEXT], who=who[:150],
         )
         for note in outcome.notes
-    )  # fmt: skip
+    ]  # fmt: skip
 
 
 def _result_of(row: Saga, run: Run) -> Any:
