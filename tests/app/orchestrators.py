@@ -1,13 +1,11 @@
 """Orchestrators of the tests: what each step did is written into a file, outside of all transactions."""
 
-import datetime as dt
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-from taskyard.sagas import Context, Orchestrator, Step, child, orchestrator, signal, step, timer
-from taskyard.tasks.retry import RetryPolicy
+from taskyard.sagas import Context, Orchestrator, orchestrator, step
 
 
 def effect(context: Context, what: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from django.core import checks
 
-from taskyard.checks import configuration, options, report, sqlite, startup, tenants
+from taskyard.checks import configuration, options, report, sagas, sqlite, startup, tenants
 from taskyard.checks.source import findings
 
 TAG = "taskyard"
@@ -31,4 +31,5 @@ def register() -> None:
     for check in CHECKS:
         checks.register(report.as_djangos(check), TAG)
     checks.register(sqlite.check_database, TAG, checks.Tags.database)
+    checks.register(sagas.check_database, TAG, checks.Tags.database)
     checks.register(report.raise_fatal, TAG, deploy=True)

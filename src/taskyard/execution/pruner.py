@@ -12,6 +12,7 @@ from taskyard.batches.models import Batch
 from taskyard.failures import record
 from taskyard.jobs.models import Attempt, Canvas, CanvasPart, Job
 from taskyard.jobs.rows.sql import Sql
+from taskyard.sagas import cleaning
 from taskyard.schedules.models import Occurrence
 from taskyard.settings import get_settings
 
@@ -42,6 +43,7 @@ class Pruner:
         if longest is not None:
             _prune_canvases(now - longest)
             _prune_batches(now - longest)
+        deleted = max(deleted, cleaning.prune(now, get_settings().retention, limit=BATCH))
         keep_failed = get_settings().retention["failed"]
         if keep_failed is not None:
             record.forget_groups(now - keep_failed, limit=BATCH)

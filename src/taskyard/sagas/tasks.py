@@ -41,7 +41,7 @@ def declare_tasks(definition: Definition) -> None:
     options = TaskOptions(
         queue=definition.queue, retry=jobs.RETRY, errors=definition.errors, sensitive=definition.sensitive
     )
-    _declare(Task(coordinate, jobs.task_of(name), options))
+    _declare(Task(coordinate, jobs.task_of(name), options), definition)
     for step, declared in definition.steps.items():
         if declared.has_job:
             _declare_step(definition, step, declared)
@@ -58,12 +58,17 @@ def _declare_step(definition: Definition, name: str, declared: Declared) -> None
         # What the step raises is the saga's.
         retry=RetryPolicy(on=(DatabaseError, OSError), max_retries=jobs.RETRY.max_retries, backoff=jobs.RETRY.backoff),
     )  # fmt: skip
-    _declare(Task(run_step, jobs.task_of(definition.name, name), options))
+    _declare(Task(run_step, jobs.task_of(definition.name, name), options), definition)
 
 
-def _declare(task: Task[Any, Any]) -> None:
+def _declare(task: Task[Any, Any], definition: Definition) -> None:
     check_options(task)
-    tasks.register(task)
+    known = tasks.find(task.name)
+    if known is None:
+        tasks.register(task)
+    elif registry.latest(definition.name) is definition:
+        # Celery keeps the first callable of a name, and it is the same one for all versions.
+        known.options = task.options
 
 
 def _coordinate(name: str, saga_id: uuid.UUID, begin: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from taskyard.jobs.rows.sql import Sql
 from taskyard.runtime import identity, ticks
 from taskyard.runtime.heartbeat import Heartbeat
 from taskyard.runtime.loop import Agent, Loop, stop_all
+from taskyard.sagas.stranded import find_stranded
 from taskyard.settings import get_settings
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,8 @@ class JobStep(bootsteps.StartStopStep):
         )  # fmt: skip
         try:
             self.heartbeat.register(timezone.now())
+            for stranded in find_stranded():
+                logger.warning("%s: deploy that version beside the new one (docs/checks.md#w021)", stranded)
         except (OperationalError, InterfaceError) as error:
             # Its first beat makes up for it: a worker need not come up after its database.
             logger.warning("the worker is not registered yet: %s", error)
