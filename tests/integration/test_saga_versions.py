@@ -17,7 +17,6 @@ from taskyard.sagas.models import Saga, SagaEvent, SagaSignal, SagaStep
 from taskyard.sagas.states import SagaState
 from taskyard.sagas.store import tell
 from taskyard.sagas.stranded import find_stranded
-from taskyard.tasks import registry as task_registry
 from taskyard.testing import run_jobs
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,7 +28,6 @@ did: list[str] = []
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     did.clear()
     monkeypatch.setattr(registry, "_definitions", dict(registry._definitions))
-    monkeypatch.setattr(task_registry, "_tasks", dict(task_registry._tasks))
     # Nobody rolls out a release here.
     monkeypatch.setattr(saga_tasks, "ROLL_OUT", dt.timedelta(0))
 
