@@ -17,6 +17,7 @@ OPTIONS: dict[str, tuple[float, float, str]] = {
     "jobs": (20_000, 200, "jobs of a round (the slowest contestants get a share of them)"),
     "few": (10_000, 200, "growth: jobs waiting in the small case, and drained in both"),
     "many": (1_000_000, 2_000, "growth: jobs waiting in the large case; enqueue_many: rows"),
+    "sagas": (1_000, 20, "sagas: how many"),
     "tenants": (10_000, 1_000, "fanout: how many; ten times as many for its memory"),
     "window": (10, 1, "fanout: minutes of the window"),
     "schedules": (1_000_000, 2_000, "schedules: how many there are"),

@@ -148,5 +148,6 @@ FIGURES = [
             ("writes", "writes", 3, 2.5, "/s"),
         )
     ),
+    Figure("a saga's step in place adds", "sagas", "taskyard-database", "added_ms", 2, 1, is_limit=True, unit="ms"),
     *_each("idle worker with all agents", "idle", "percent", 1, 0.5, is_limit=True, unit="% of a core"),
 ]  # fmt: skip

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 #: Calls before the clock starts, so that connections are open and caches warm.
@@ -59,6 +60,19 @@ def limit(module: Any, **values: Any) -> None:
 
 def schedule(module: Any, **values: Any) -> None:
     module.schedule(**values)
+
+
+def start_sagas(module: Any, fails: list[int]) -> None:
+    module.start_sagas(fails)
+
+
+def time_sagas(module: Any, count: int) -> float:
+    """Milliseconds that a step in place adds to its function: the median of so many turns."""
+    added = []
+    for _ in range(count):
+        direct, inline, steps = module.time_saga()
+        added.append((inline - direct) / steps * 1000)
+    return median(added)
 
 
 def warm_up(module: Any, task: str) -> None:
@@ -115,7 +129,21 @@ def peak_kb() -> int:
 
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__: verb
-    for verb in (missing, set_up, fill, fan_out, flood, limit, schedule, warm_up, send, enqueue, pace)
+    for verb in (
+        missing,
+        set_up,
+        fill,
+        fan_out,
+        flood,
+        limit,
+        schedule,
+        start_sagas,
+        time_sagas,
+        warm_up,
+        send,
+        enqueue,
+        pace,
+    )
 }
 
 

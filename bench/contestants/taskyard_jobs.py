@@ -2,11 +2,13 @@
 
 import dataclasses
 import os
+import time
 from datetime import timedelta
 from typing import Any
 
 from bench import work
 from taskyard import enqueue_many, task
+from taskyard.sagas import Orchestrator, orchestrator, step
 from taskyard.tasks.task import TaskOptions
 from taskyard.tenancy import enqueue_for_tenants
 
@@ -41,6 +43,31 @@ def report(plan: dict[str, int]) -> dict[str, Any]:
     from taskyard import current_job
 
     return work.items(current_job(), plan["items"], work.spins_for(1 / plan["rate"]), plan["turns"])
+
+
+STEPS = 5
+
+
+def _saga_step(number: int, fails: int) -> int:
+    work.append(number)
+    if number == fails:
+        raise ValueError(number)
+    return number
+
+
+def _declared(number: int) -> Any:
+    def run(self: Any, context: Any, fails: int) -> int:
+        return _saga_step(number, fails)
+
+    def undo(self: Any, context: Any, result: Any) -> None:
+        work.append(number)
+
+    made = step(run)
+    made.rollback(undo)
+    return made
+
+
+Bytes = orchestrator("bytes")(type("Bytes", (Orchestrator,), {f"step{n}": _declared(n) for n in range(STEPS)}))
 
 
 @task(unique="number")
@@ -93,6 +120,22 @@ def limit(tenant: str, weight: float) -> None:
     from taskyard.models import TenantSetting
 
     TenantSetting.objects.limit(tenant, weight=weight)
+
+
+def start_sagas(fails: list[int]) -> None:
+    """A saga for each, waiting for workers; the step of that number fails."""
+    for at in fails:
+        Bytes.start(fails=at)
+
+
+def time_saga() -> tuple[float, float, int]:
+    """Seconds of its functions alone, seconds of a saga inline, and how many steps it has."""
+    started = time.perf_counter()
+    for number in range(STEPS):
+        _saga_step(number, -1)
+    direct = time.perf_counter()
+    Bytes.run_inline(fails=-1)
+    return direct - started, time.perf_counter() - direct, STEPS
 
 
 def schedule(name: str, seconds: int) -> None:

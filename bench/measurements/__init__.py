@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.contestants import CONTESTANTS, Contestant
-from bench.measurements import drain, enqueue, fairness, latency, progress, schedules, workers
+from bench.measurements import drain, enqueue, fairness, latency, progress, sagas, schedules, workers
 from bench.stage import Theatre
 
 
@@ -199,6 +199,18 @@ MEASUREMENTS = {
         quick=("taskyard-database",),
         chart=("track_percent", "% added by track()"),
         options=(),
+    ),
+    "sagas": Measurement(
+        "Sagas of five steps",
+        "All of them wait when the workers start; of a hundred, twenty have a step that fails, and are compensated."
+        " Steps append a byte, in the coordinator's process. Then, in one process, a saga inline and its five functions"
+        " called directly, in turns: what a step adds is the difference by five, its share of the saga's own beginning"
+        " and end included.",
+        sagas.sagas, ("taskyard-database", "taskyard-redis"),
+        {"rate": "sagas/s", "calls": "steps and compensations/s", "added_ms": "ms added by a step"},
+        quick=("taskyard-database",),
+        options=("sagas",),
+        chart=("rate", "sagas/s"),
     ),
     "sustained": Measurement(
         "Sustained run with pruning",
