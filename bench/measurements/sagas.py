@@ -1,11 +1,12 @@
 """What a saga costs over calling its functions, and how many get through."""
 
+import functools
 import random
 from argparse import Namespace
 from typing import Any
 
 from bench.contestants import Contestant
-from bench.stage import Theatre
+from bench.stage import Stage, Theatre
 
 STEPS = 5
 #: Of a hundred sagas, so many have a step that fails.
@@ -31,7 +32,10 @@ def sagas(theatre: Theatre, contestant: Contestant, options: Namespace) -> dict[
     with theatre.stage(contestant) as stage:
         stage.ask("start_sagas", fails=fails)
         stage.start_workers()
-        stage.wait_for(lambda: stage.sql(LEFT)[0][0] == 0, "the sagas")
+        left = count
+        while left:
+            stage.wait_for(functools.partial(_are_fewer, stage, left), "a saga to end")
+            left = _left(stage)
         seconds, completed, compensated, calls = stage.sql(SPAN)[0]
         stage.stop_workers()
         failing = sum(at >= 0 for at in fails)
@@ -41,3 +45,11 @@ def sagas(theatre: Theatre, contestant: Contestant, options: Namespace) -> dict[
             )
         added = stage.ask("time_sagas", count=10 if theatre.is_quick else INLINE)
     return {"rate": count / float(seconds), "calls": int(calls) / float(seconds), "added_ms": added}
+
+
+def _left(stage: Stage) -> int:
+    return int(stage.sql(LEFT)[0][0])
+
+
+def _are_fewer(stage: Stage, before: int) -> bool:
+    return _left(stage) < before
