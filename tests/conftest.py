@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import browsers, servers, workers
+from tests.ledger import Ledger
 
 
 @pytest.fixture
@@ -43,6 +44,14 @@ def project(tmp_path: Path, transactional_db: None, monkeypatch: pytest.MonkeyPa
     with workers.project(tmp_path) as made:
         monkeypatch.setenv("TASKYARD_TEST_HISTORY", str(made.history_file))
         yield made
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """Where the steps of the tests' sagas write what they did."""
+    path = tmp_path / "ledger"
+    monkeypatch.setenv("TASKYARD_TEST_LEDGER", str(path))
+    return Ledger(path)
 
 
 @pytest.fixture

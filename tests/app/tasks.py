@@ -15,6 +15,7 @@ from taskyard import Discard, Retry, RetryPolicy, Snooze, current_job, task
 
 from . import plain as plain
 from . import spills as spills
+from . import waits as waits
 from .models import Note
 
 POLICY = RetryPolicy(max_retries=2, backoff=dt.timedelta(milliseconds=50), jitter=False)

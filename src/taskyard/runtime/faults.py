@@ -19,6 +19,11 @@ POINTS = {
     "tally.taken": "inside a teller's transaction: news of a batch are taken out of the table, nothing is added up",
     "tally.written": "inside a teller's transaction: counts and callbacks are written, nothing committed",
     "tally.done": "counts and callbacks have committed",
+    "saga.step": "that a step, or its compensation, began has committed; its function is not called yet",
+    "saga.stepped": "its function returned, nothing of that is written",
+    "saga.written": "inside a transition's transaction: saga and steps are written, its history and what follows are not",
+    "saga.told": "a transition has committed, its coordinator has not gone on",
+    "saga.kept": "inside a keeper's transaction: what follows from its look is written, nothing committed",
 }
 
 _armed: dict[str, Callable[[], None]] = {}

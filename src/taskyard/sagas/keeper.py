@@ -17,6 +17,7 @@ from taskyard.jobs.states import FINAL as JOB_FINAL
 from taskyard.jobs.states import State
 from taskyard.runtime.faults import fault_point
 from taskyard.sagas import store
+from taskyard.sagas.machine.advance import is_due
 from taskyard.sagas.machine.events import Cancel, Event, JobGone, Looked, RunnerGone, SagaEnded
 from taskyard.sagas.machine.outcome import Refused, Stale, UndoSaga
 from taskyard.sagas.machine.run import Run, StepRun
@@ -88,7 +89,7 @@ def _events(row: Saga, run: Run, now: dt.datetime) -> Iterator[Event]:
             yield JobGone(name, step.job, error or {"type": "JobLost", "message": f"its job {step.job} is {state}"},
                           is_final=state in (State.FAILED, State.CANCELLED))  # fmt: skip
         yield from _child_events(row, step)
-    if not is_held and _is_anything_due(run, now):
+    if not is_held and is_due(store.plan_of(row.plan), run, now):
         yield Looked()
 
 
@@ -126,8 +127,3 @@ def _child_events(row: Saga, step: StepRun) -> Iterator[Event]:
     elif is_undoing or step.reason:
         again = functools.partial(store.call_back, row.id, UndoSaga(step.name, step.child))
         transaction.on_commit(again, using=control_alias())
-
-
-def _is_anything_due(run: Run, now: dt.datetime) -> bool:
-    times = [step.due_at for step in run.steps.values()] + [run.deadline_at]
-    return any(at is not None and at <= now for at in times)

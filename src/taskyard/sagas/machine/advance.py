@@ -47,8 +47,16 @@ def advance(
             go_back(work)
     if not work.ask and work.run.state not in AT_REST:
         _hand_over(work)
+    if not work.notes:
+        # No revision is without a line.
+        work.note("looked")
     work.set(steps=work.steps, letters=tuple(work.letters), revision=run.revision + 1)
     return Outcome(work.run, tuple(work.notes), tuple(work.orders), call=work.call, ask=work.ask)
+
+
+def is_due(plan: Plan, run: Run, now: dt.datetime) -> bool:
+    """Whether the time of one of its steps, or its own, has come."""
+    return any(at <= now for at in _times(Working(plan, run, now, new_id=uuid.uuid4)))
 
 
 def _hand_over(work: Working) -> None:
@@ -72,15 +80,21 @@ def _standing(work: Working) -> SagaState:
 
 
 def _next_look(work: Working) -> dt.datetime | None:
-    times = [each.due_at for each in work.steps.values() if each.due_at is not None]
-    if work.run.deadline_at is not None and not work.run.is_undoing and not work.is_past_pivot:
-        times.append(work.run.deadline_at)
+    times = _times(work)
     if work.run.runner is not None:
         # What is due is the coordinator's; it is only looked whether there is one.
         return work.now + CHECK_AFTER
     if any(_is_elsewhere(work, name) for name in work.steps):
         times.append(work.now + CHECK_AFTER)
     return min(times, default=None)
+
+
+def _times(work: Working) -> list[dt.datetime]:
+    times = [each.due_at for each in work.steps.values() if each.due_at is not None]
+    is_on_its_way = not work.run.is_undoing and not work.run.wish and not work.is_past_pivot
+    if work.run.deadline_at is not None and is_on_its_way:
+        times.append(work.run.deadline_at)
+    return times
 
 
 def _is_elsewhere(work: Working, name: str) -> bool:

@@ -48,7 +48,7 @@ def _has_to_stop(work: Working, stage: tuple[StepPlan, ...]) -> bool:
 def _stop(work: Working, stage: tuple[StepPlan, ...]) -> None:
     for step in stage:
         _take_back(work, step)
-    if any(work.state(step) is StepState.RUNNING or _is_within(work, step) for step in stage):
+    if any(_is_out(work, step) for step in stage):
         # What runs is waited for: nobody knows how far it came.
         return
     failed = next((work.step(step.name) for step in stage if work.state(step) is StepState.FAILED), None)
@@ -61,14 +61,26 @@ def _stop(work: Working, stage: tuple[StepPlan, ...]) -> None:
 
 
 def _take_back(work: Working, step: StepPlan) -> None:
-    """A step that is not in somebody's hands is not begun any more."""
+    """A step that is not in somebody's hands is not begun any more; one that was lost is, or what it did would stay."""
     found = work.step(step.name)
-    if found.state is StepState.RETRYING:
+    if _is_lost(work, step):
+        if found.state is StepState.RETRYING:
+            _start_one(work, step)
+    elif found.state is StepState.RETRYING:
         work.fail(step.name, found.error or {"type": "WorkerLost", "message": "its worker was lost"})
     elif _is_within(work, step):
         _recall(work, step)
     elif found.state in (StepState.QUEUED, StepState.WAITING):
         work.put(step.name, state=StepState.PENDING, job=None, token="", due_at=None)
+
+
+def _is_out(work: Working, step: StepPlan) -> bool:
+    return work.state(step) is StepState.RUNNING or _is_within(work, step) or _is_lost(work, step)
+
+
+def _is_lost(work: Working, step: StepPlan) -> bool:
+    found = work.step(step.name)
+    return found.losses > 0 and found.state in (StepState.RETRYING, StepState.QUEUED)
 
 
 def _is_within(work: Working, step: StepPlan) -> bool:

@@ -1,0 +1,209 @@
+"""Orchestrators that wait: for signals, for times, for sagas within them, for each other."""
+
+import datetime as dt
+from typing import Any
+
+from taskyard.sagas import Context, Orchestrator, child, orchestrator, signal, step, timer
+from taskyard.tasks.retry import RetryPolicy
+
+from .orchestrators import effect
+
+HOUR = dt.timedelta(hours=1)
+
+
+class Refusal(Exception):
+    """A business error."""
+
+
+def act(context: Context, fails: str = "") -> str:
+    """What a step of the tests does: it is written down, and then it may fail."""
+    effect(context, context.step)
+    if context.step in fails.split():
+        raise Refusal(context.step)
+    return context.step
+
+
+@orchestrator("waits.visit")
+class Visit(Orchestrator):
+    """Waits for ever for a signal between two steps."""
+
+    @step
+    def ring(self, context: Context) -> str:
+        return act(context)
+
+    @ring.rollback
+    def unring(self, context: Context, result: Any) -> None:
+        effect(context, "-ring")
+
+    approval = signal()
+
+    @step
+    def enter(self, context: Context, approval: Any, fails: str = "") -> Any:
+        act(context, fails)
+        return approval
+
+
+@orchestrator("waits.reply")
+class Reply(Orchestrator):
+    """Waits an hour for an answer, and another hour for one that it can do without."""
+
+    @step
+    def ask(self, context: Context) -> str:
+        return act(context)
+
+    @ask.rollback
+    def take_back(self, context: Context, result: Any) -> None:
+        effect(context, "-ask")
+
+    answer = signal(timeout=HOUR)
+    comment = signal(timeout=HOUR, optional=True)
+
+    @step
+    def thank(self, context: Context, answer: Any, comment: Any) -> Any:
+        act(context)
+        return [answer, comment]
+
+
+@orchestrator("waits.nap")
+class Nap(Orchestrator):
+    """Two timers: a while, and a time that the project names."""
+
+    rest = timer(HOUR)
+    alarm = timer(lambda context: dt.datetime.fromisoformat(context.inputs["at"]))
+
+    @step
+    def wake(self, context: Context, at: str) -> str:
+        return act(context)
+
+
+@orchestrator("waits.hurry", deadline=HOUR)
+class Hurry(Orchestrator):
+    """Has an hour for what comes before its pivot."""
+
+    @step
+    def pack(self, context: Context) -> str:
+        return act(context)
+
+    @pack.rollback
+    def unpack(self, context: Context, result: Any) -> None:
+        effect(context, "-pack")
+
+    taxi = signal()
+
+    @step(pivot=True)
+    def go(self, context: Context) -> str:
+        return act(context)
+
+    arrival = signal()
+
+
+@orchestrator("waits.pair")
+class Pair(Orchestrator):
+    """A group whose members may be unwanted, between two steps."""
+
+    @step
+    def lay(self, context: Context, fails: str = "", wanted: str = "left right") -> str:
+        return act(context, fails)
+
+    @lay.rollback
+    def clear(self, context: Context, result: Any) -> None:
+        effect(context, "-lay")
+
+    @step(group="both", when=lambda context: "left" in context.inputs["wanted"])
+    def left(self, context: Context, fails: str = "") -> str:
+        return act(context, fails)
+
+    @left.rollback
+    def undo_left(self, context: Context, result: Any) -> None:
+        effect(context, "-left")
+
+    @step(group="both", when=lambda context: "right" in context.inputs["wanted"])
+    def right(self, context: Context, fails: str = "") -> str:
+        return act(context, fails)
+
+    @right.rollback
+    def undo_right(self, context: Context, result: Any) -> None:
+        effect(context, "-right")
+
+    @step
+    def serve(self, context: Context, left: Any, right: Any, fails: str = "") -> Any:
+        act(context, fails)
+        return [left, right]
+
+
+@orchestrator("waits.inner")
+class Inner(Orchestrator):
+    """What runs within :class:`Outer`."""
+
+    @step
+    def open(self, context: Context, fails: str = "") -> str:
+        return act(context, fails)
+
+    @open.rollback
+    def shut(self, context: Context, result: Any) -> None:
+        effect(context, "-open")
+        if "shut" in context.inputs["fails"].split():
+            raise Refusal("shut")
+
+    word = signal(when=lambda context: "word" in context.inputs["fails"].split())
+
+    @step
+    def close(self, context: Context, fails: str = "") -> str:
+        return act(context, fails)
+
+
+@orchestrator("waits.outer")
+class Outer(Orchestrator):
+    """A step, a saga within it, a step."""
+
+    @step
+    def before(self, context: Context, fails: str = "") -> str:
+        return act(context, fails)
+
+    @before.rollback
+    def undo_before(self, context: Context, result: Any) -> None:
+        effect(context, "-before")
+
+    inner = child(Inner)
+
+    @step
+    def after(self, context: Context, inner: Any, fails: str = "") -> Any:
+        act(context, fails)
+        return f"after {inner}"
+
+
+@orchestrator("waits.odd")
+class Odd(Orchestrator):
+    """Its only step gives back what is no JSON."""
+
+    @step
+    def make(self, context: Context) -> Any:
+        act(context)
+        return {1, 2}
+
+
+@orchestrator("waits.errand")
+class Errand(Orchestrator):
+    """One step is a job of its own."""
+
+    @step
+    def leave(self, context: Context) -> str:
+        return act(context)
+
+    @leave.rollback
+    def come_back(self, context: Context, result: Any) -> None:
+        effect(context, "-leave")
+
+    @step(job=True, retry=RetryPolicy(max_retries=1, backoff=dt.timedelta(minutes=1), jitter=False))
+    def buy(self, context: Context, fails: str = "") -> str:
+        if context.attempt > 1:
+            fails = fails.replace("once", "")
+        return act(context, fails.replace("once", "buy"))
+
+    @buy.rollback
+    def return_it(self, context: Context, result: Any) -> None:
+        effect(context, "-buy")
+
+    @step
+    def home(self, context: Context, buy: Any, fails: str = "") -> str:
+        return act(context, fails)
