@@ -85,6 +85,8 @@ class StepReading:
     #: Begun so far, of the function and of the rollback.
     attempt: int
     compensation_attempt: int
+    #: The saga that this one was forked from did it: here it is not compensated.
+    is_taken_over: bool
     #: Names of the inputs and of the steps whose results it is given; None where its code is not here.
     takes: tuple[str, ...] | None
     result: Any
@@ -218,9 +220,7 @@ def find_saga(
         return None
     door("load_tasks")()
     alias, plan = get_settings().database, plan_of(row.plan)
-    begun = {each.name: each for each in SagaStep.objects.using(alias).filter(saga=saga_id)}
-    sent = SagaSignal.objects.using(alias).filter(saga=saga_id).order_by("-id")[:MOST_SIGNALS]
-    signals = [dict(each) for each in reversed(sent.values(*_SIGNAL))]
+    begun, signals = _begun(saga_id), _signals(saga_id)
     history = SagaEvent.objects.using(alias).filter(saga=saga_id).order_by("-id")[:MOST_EVENTS]
     hide = _Hiding(row, begun.values(), signals)
     return SagaReading(
@@ -234,6 +234,21 @@ def find_saga(
         waits_for=why_it_waits(row, plan, begun, now=now, held_back=held_back, tenant=tenant),
         is_known=_definition_of(row, plan) is not None, at=now,
     )  # fmt: skip
+
+
+def _begun(saga_id: uuid.UUID) -> dict[str, SagaStep]:
+    rows = SagaStep.objects.using(get_settings().database).filter(saga=saga_id)
+    return {each.name: each for each in rows}
+
+
+def _signals(saga_id: uuid.UUID) -> list[dict[str, Any]]:
+    sent = SagaSignal.objects.using(get_settings().database).filter(saga=saga_id).order_by("-id")[:MOST_SIGNALS]
+    return [dict(each) for each in reversed(sent.values(*_SIGNAL))]
+
+
+def shown_inputs(row: Saga) -> Any:
+    """The inputs of a saga as :func:`find_saga` shows them."""
+    return _Hiding(row, _begun(row.id).values(), _signals(row.id)).value(row.inputs)
 
 
 class _Hiding:
