@@ -108,6 +108,7 @@ class Migration(migrations.Migration):
                 ('failures', models.IntegerField(default=0)),
                 ('losses', models.IntegerField(default=0)),
                 ('round', models.IntegerField(default=1)),
+                ('is_taken_over', models.BooleanField(default=False)),
                 ('token', models.CharField(default='', max_length=32)),
                 ('job', models.UUIDField(null=True)),
                 ('child', models.UUIDField(null=True)),

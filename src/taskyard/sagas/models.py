@@ -150,6 +150,7 @@ class SagaStep(models.Model):
     failures = models.IntegerField(default=0)
     losses = models.IntegerField(default=0)
     round = models.IntegerField(default=1)
+    is_taken_over = models.BooleanField(default=False)
     token = models.CharField(max_length=32, default="")
     job = models.UUIDField(null=True)
     child = models.UUIDField(null=True)

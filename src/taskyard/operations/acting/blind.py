@@ -11,6 +11,7 @@ from taskyard.batches.queries import Reading
 from taskyard.failures.queries import GroupOverview
 from taskyard.jobs.detail import JobDetail
 from taskyard.jobs.queries import JobSummary
+from taskyard.sagas.queries import SagaReading, SagaSummary
 
 #: Columns of a job that hold arguments, results or words of the project's own, also within keys and continuations.
 HIDDEN = ("args", "kwargs", "message", "result", "checkpoint", "unique_key")
@@ -62,3 +63,19 @@ def blind_reading(reading: Reading) -> Reading:
     """How far a batch or a job is, without payload: members that failed are named, items are only counted."""
     errors = tuple(dataclasses.replace(each, error="") for each in reading.errors if each.job is not None)
     return dataclasses.replace(reading, errors=errors)
+
+
+def blind_saga_summary(saga: SagaSummary) -> SagaSummary:
+    """A line of a list of sagas without payload."""
+    return dataclasses.replace(saga, error=blind_error(saga.error), stuck=blind_error(saga.stuck))
+
+
+def blind_saga(saga: SagaReading) -> SagaReading:
+    """Everything about a saga without payload: inputs, results, what signals brought, and the words of errors."""
+    words = str((saga.stuck or {}).get("message") or "")
+    steps = tuple(dataclasses.replace(each, result=None, error=blind_error(each.error)) for each in saga.steps)
+    signals = tuple(dataclasses.replace(each, payload=None, key=each.key and "…") for each in saga.signals)
+    return dataclasses.replace(
+        saga, inputs=None, result=None, steps=steps, signals=signals, error=blind_error(saga.error),
+        stuck=blind_error(saga.stuck), waits_for=saga.waits_for.replace(words, "…") if words else saga.waits_for,
+    )  # fmt: skip

@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 #: Modules that declare verbs.
 _MODULES = (
-    "jobs", "batches", "failures", "queues", "tenants", "workers", "schedules", "audit", "tokens",
+    "jobs", "batches", "sagas", "failures", "queues", "tenants", "workers", "schedules", "audit", "tokens",
 )  # fmt: skip
 
 

@@ -24,6 +24,8 @@ def is_left(work: Working, step: StepPlan) -> bool:
     state = work.state(step)
     if state in UNDOING:
         return True
+    if work.step(step.name).is_taken_over:
+        return False
     if step.kind is StepKind.SAGA:
         return state is StepState.SUCCEEDED
     return step.has_rollback and (

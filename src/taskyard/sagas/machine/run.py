@@ -29,6 +29,8 @@ class StepRun:
     losses: int = 0
     #: Grows when it is compensated and then done again: another effect, another idempotency key.
     round: int = 1
+    #: The saga that this one was forked from did it: its effect is that one's to undo.
+    is_taken_over: bool = False
     #: Of whoever is in it; nobody else ends it.
     token: str = ""
     #: Of its own, or None.
