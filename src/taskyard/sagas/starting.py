@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -91,5 +92,14 @@ def run_inline(definition: Definition, inputs: Mapping[str, Any], **about: Any) 
     turn = Turn(row.id, definition, runner=row.runner, is_inline=True)
     turn.run()
     if turn.error is not None:
-        raise turn.error
+        raise _named(turn.error, row.id)
     return Handle(row.id)
+
+
+def _named(error: BaseException, saga_id: uuid.UUID) -> BaseException:
+    """Whoever answers a request with it, or reads it in a log, is told which saga it was and how that stands."""
+    state = Handle(saga_id).state
+    error.add_note(f"In saga {saga_id}, which is {state} now.")
+    with contextlib.suppress(AttributeError):
+        error.saga_id, error.saga_state = saga_id, state  # type: ignore[attr-defined]
+    return error
