@@ -69,7 +69,7 @@ def problem_of(error: BaseException) -> Problem | None:
     not shown, because nobody wrote it for the client. Any other is None, and left to others; but where it ended a saga
     that ran inline, and Django has no answer to it either, that saga is named with the status 500.
     """
-    about = {"job": _job_of(error), **_saga_of(error)}
+    about: dict[str, Any] = {"job": _job_of(error), **_saga_of(error)}
     declared = answer_to(type(error))
     if declared is not None:
         return dataclasses.replace(_declared(*declared), **about)
@@ -110,7 +110,7 @@ def _job_of(error: BaseException) -> str | None:
     return str(job) if job else None
 
 
-def _saga_of(error: BaseException) -> dict[str, str | None]:
+def _saga_of(error: BaseException) -> dict[str, Any]:
     saga = getattr(error, "saga_id", None)
     state = getattr(error, "saga_state", None) if saga else None
     return {"saga": str(saga) if saga else None, "saga_state": str(state) if state else None}
