@@ -271,7 +271,7 @@ class SagaFailed(TaskyardError):
     """The result of a saga was asked for, and there is none: it did not complete."""
 
     def __init__(self, saga_id: Any, state: str, error: Mapping[str, Any]) -> None:
-        self.saga_id, self.state, self.error = saga_id, state, error
+        self.saga_id, self.saga_state, self.error = saga_id, state, error
         why = f": {error.get('type')}: {error.get('message')}" if error else ""
         super().__init__(f"Saga {saga_id} is {state}{why}")
 
@@ -280,7 +280,7 @@ class SagaNotFinished(TaskyardError):
     """The result of a saga was asked for before it had ended."""
 
     def __init__(self, saga_id: Any, state: str) -> None:
-        self.saga_id, self.state = saga_id, state
+        self.saga_id, self.saga_state = saga_id, state
         super().__init__(f"Saga {saga_id} is still {state}: pass timeout= to wait, or ask again.")
 
 

@@ -33,6 +33,7 @@ def connect() -> None:
     open_door("cancel", cancel)
     open_door("current_job", current_job)
     open_door("schedule", _schedule)
+    open_door("saga", _saga)
     open_door("celery_task", _celery_task)
     open_door("celery_job", _celery_job)
     open_door("route", _route)
@@ -108,6 +109,12 @@ def _tell_canvases(job_ids: list[Any], reason: str) -> None:
 
 def _schedule(notice: Any) -> None:
     from taskyard.schedules.definitions.changes import take
+
+    take(notice)
+
+
+def _saga(notice: Any) -> None:
+    from taskyard.sagas.starting import take
 
     take(notice)
 

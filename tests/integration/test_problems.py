@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.signals import got_request_exception
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.test import AsyncClient, Client
 from django.urls import path
 from rest_framework.exceptions import NotAuthenticated
@@ -15,6 +15,9 @@ from rest_framework.views import APIView
 
 from taskyard import errors, task
 from taskyard.models import Job
+from taskyard.sagas import Context, Orchestrator, orchestrator, step
+from taskyard.sagas.models import Saga
+from taskyard.tasks.retry import NO_RETRY
 from tests.app.tasks import note
 
 pytestmark = pytest.mark.django_db
@@ -32,6 +35,22 @@ def charge(cents: int) -> None:
         raise Overdrawn("hunter2")
 
 
+@orchestrator("problems-order", errors={Overdrawn: 402})
+class Order(Orchestrator):
+    @step(compensation_retry=NO_RETRY)
+    def reserve(self, context: Context, mishap: str = "") -> None:
+        pass
+
+    @reserve.rollback
+    def release(self, context: Context, result: None) -> None:
+        if context.inputs.get("mishap"):
+            raise OSError("hunter2")
+
+    @step
+    def pay(self, context: Context, how: str) -> None:
+        raise {"declared": Overdrawn, "foreign": KeyError, "missing": Http404}[how]("hunter2")
+
+
 RAISED: dict[str, Any] = {
     "too-large": lambda: note.enqueue(text="x" * 200_000),
     "duplicate": lambda: raise_(errors.DuplicateJob(Job(task="app.nothing", unique_key="hunter2", state="running"))),
@@ -40,6 +59,11 @@ RAISED: dict[str, Any] = {
     "declared": lambda: charge(501),
     "eager": lambda: charge.enqueue(501),
     "foreign": lambda: raise_(KeyError("hunter2")),
+    "saga-declared": lambda: Order.run_inline(how="declared"),
+    "saga-foreign": lambda: Order.run_inline(how="foreign"),
+    "saga-missing": lambda: Order.run_inline(how="missing"),
+    "saga-stuck": lambda: Order.run_inline(how="declared", mishap="the rollback fails as well"),
+    "saga-result": lambda: Order.start(how="declared").result(),
 }
 
 
@@ -158,3 +182,43 @@ def test_errors_of_others_are_left_to_others() -> None:
     assert (answer.status_code, answer["Content-Type"]) == (500, "text/html; charset=utf-8")
     answer = client.get("/rest/theirs")
     assert (answer.status_code, answer["Content-Type"]) == (403, "application/json")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("stack", ["plain", "rest"])
+@pytest.mark.parametrize(
+    ("how", "status", "state"),
+    [("declared", 402, "compensated"), ("foreign", 500, "compensated"), ("stuck", 402, "needs_attention")],
+)
+def test_an_error_that_ended_a_saga_inline_names_it_and_how_it_stands(
+    stack: str, how: str, status: int, state: str
+) -> None:
+    client = Client(raise_request_exception=False)
+    found = check(client.get(f"/{stack}/saga-{how}"), status, f"/{stack}/saga-{how}")
+    saga = Saga.objects.get()
+    assert (found["saga"], found["saga_state"], saga.state) == (str(saga.id), state, state)
+    # What nobody declared is not even named.
+    assert ("Key" in found["type"], "overdrawn" in found["type"]) == (False, how != "foreign")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_undeclared_error_of_a_saga_is_logged_with_its_traceback_and_the_sagas_id(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    Client(raise_request_exception=False).get("/plain/saga-foreign")
+    (record,) = [record for record in caplog.records if record.name == "django.request"]
+    assert record.exc_info is not None and isinstance(record.exc_info[1], KeyError)
+    assert record.exc_info[1].__notes__ == [f"In saga {Saga.objects.get().id}, which is compensated now."]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("stack", ["plain", "rest"])
+def test_what_django_itself_has_an_answer_to_is_left_to_it(stack: str) -> None:
+    answer = Client().get(f"/{stack}/saga-missing")
+    assert (answer.status_code, answer["Content-Type"] == "application/problem+json") == (404, False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_result_of_a_saga_that_has_not_ended_is_a_conflict_that_says_when_to_ask_again() -> None:
+    answer = Client().get("/plain/saga-result")
+    assert (check(answer, 409, "/plain/saga-result")["saga_state"], answer["Retry-After"]) == ("running", "10")

@@ -72,10 +72,10 @@ def page_shape(each: Shape, name: str) -> Object:
 PROBLEM = Object(
     {
         "type": Text(says="A URN that is never renamed."), "title": _TEXT, "status": _WHOLE, "detail": _TEXT,
-        "instance": _TEXT, "job": ID,
+        "instance": _TEXT, "job": ID, "saga": ID, "saga_state": _TEXT,
         "errors": ListOf(Object({"field": _TEXT, "problem": _TEXT})),
     },
-    frozenset({"instance", "job", "errors"}), name="Problem",
+    frozenset({"instance", "job", "saga", "saga_state", "errors"}), name="Problem",
 )  # fmt: skip
 
 # -- jobs --------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,19 @@ written once; when one fails, what was done before it is compensated, the latest
 
 from taskyard.sagas.context import Context
 from taskyard.sagas.declaring.orchestrator import Orchestrator, orchestrator
+from taskyard.sagas.declaring.registry import get_orchestrator
 from taskyard.sagas.declaring.steps import Step, child, signal, step, timer
 from taskyard.sagas.handle import Handle
 
-__all__ = ["Context", "Handle", "Orchestrator", "Step", "child", "orchestrator", "signal", "step", "timer"]
+__all__ = [
+    "Context",
+    "Handle",
+    "Orchestrator",
+    "Step",
+    "child",
+    "get_orchestrator",
+    "orchestrator",
+    "signal",
+    "step",
+    "timer",
+]

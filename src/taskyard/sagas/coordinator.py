@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -23,10 +23,15 @@ from taskyard.sagas.machine.events import Cancel, Event, JobBegan, Raised, Retur
 from taskyard.sagas.machine.outcome import Call, Outcome, Prepared, Refused, Stale
 from taskyard.sagas.states import IN_HAND, UNDOING, StepState
 from taskyard.sagas.trouble import describe
+from taskyard.settings import get_settings
 from taskyard.tasks.payload import encode_value
 
 #: What has a result that is being taken back, or was.
 _HAD = UNDOING | {StepState.COMPENSATED, StepState.COMPENSATION_SKIPPED}
+
+
+class ResultTooLarge(Exception):
+    """What a step returned is over ``TASKYARD["MAX_RESULT_BYTES"]``."""
 
 
 class UserGone(Exception):
@@ -93,7 +98,7 @@ class Turn:
                 context = self._context(call.step)
                 given = self.definition.arguments(call.step, self.row.inputs, context.results)
                 result = step.execute_with(self._orchestrator, context, given)
-                encode_value(jobs.task_of(self.row.name), f"the result of step {call.step!r}", result)
+                _refuse_odd_result(call.step, result, task=jobs.task_of(self.row.name))
         except JobFenced:
             raise Stale from None
         except Exception as error:  # the project's own code
@@ -114,8 +119,10 @@ class Turn:
             wait = policy.wait(failures, random.random())
         if wait is None and not call.is_compensation:
             self.error = self.error or error
-        secrets = secrets_in([self.row.inputs, self._results()], self.definition.sensitive)
-        return Raised(call.step, call.token, {**describe(error, secrets=secrets), "step": call.step}, wait)
+        return Raised(call.step, call.token, {**describe(error, secrets=self._secrets()), "step": call.step}, wait)
+
+    def _secrets(self) -> Collection[str]:
+        return secrets_in([self.row.inputs, self._results()], self.definition.sensitive)
 
     def _ask_to_cancel(self, error: JobCancelled) -> None:
         try:
@@ -137,7 +144,7 @@ class Turn:
             return Prepared()
         except Exception as error:  # the project's own code
             self.error = self.error or error
-            return Prepared(error={**describe(error), "step": name})
+            return Prepared(error={**describe(error, secrets=self._secrets()), "step": name})
 
     def _results(self) -> dict[str, Any]:
         found = (self.saga.step(step.name) for step in self.plan.steps)
@@ -158,16 +165,23 @@ class Turn:
         if not self.row.user:
             return None
         if self._user is None:
-            self._user = get_user_model()._default_manager.filter(pk=self.row.user, is_active=True).first()
+            found = get_user_model()._default_manager.filter(pk=self.row.user).first()
+            # Not in the query: users of a project's own need not have it as a column.
+            self._user = found if getattr(found, "is_active", True) else None
         if self._user is None and not may_be_gone:
             raise UserGone(f"user {self.row.user} does not exist any more, or was deactivated")
         return self._user
+
+
+def _refuse_odd_result(step: str, result: Any, *, task: str) -> None:
+    size, limit = len(encode_value(task, f"the result of step {step!r}", result)), get_settings().max_result_bytes
+    if size > limit:
+        raise ResultTooLarge(f"step {step!r} returned {size:,} bytes, the limit is {limit:,}: keep the data elsewhere")
 
 
 def _inputs_of(step: ChildStep, context: Context) -> Mapping[str, Any]:
     definition: Definition = step.orchestrator.definition
     given = step.inputs(context) if step.inputs is not None else definition.own_inputs(context.inputs)
     definition.refuse_odd_inputs(given)
-    for key, value in given.items():
-        encode_value(jobs.task_of(definition.name), f"input {key!r}", value)
+    jobs.refuse_odd_json(definition, given)
     return given

@@ -19,7 +19,9 @@ from taskyard.sagas.declaring.steps import ChildStep
 from taskyard.sagas.machine.outcome import StartSaga, WriteJob
 from taskyard.sagas.machine.working import CHECK_AFTER
 from taskyard.sagas.models import Saga, SagaPlan
-from taskyard.tasks.payload import encode_value
+from taskyard.sagas.plan import Plan
+from taskyard.settings import get_settings
+from taskyard.tasks.payload import encode_arguments
 from taskyard.tasks.retry import RetryPolicy
 
 #: Of the jobs themselves: what the project's steps raise is the saga's, so this is for a database that is away.
@@ -63,11 +65,15 @@ def _job(row: Saga, job_id: uuid.UUID, now: dt.datetime, *, task: str, queue: st
     )  # fmt: skip
 
 
+def refuse_odd_json(definition: Definition, inputs: Mapping[str, Any]) -> None:
+    """Raise what enqueueing with these arguments does."""
+    encode_arguments(task_of(definition.name), (), inputs, get_settings().max_payload_bytes)
+
+
 def new_saga(definition: Definition, inputs: Mapping[str, Any], now: dt.datetime, **about: Any) -> Saga:
     """The row of a new saga, not written yet; raises what enqueueing with these arguments does."""
     name = definition.name
-    for key, value in inputs.items():
-        encode_value(task_of(name), f"input {key!r}", value)
+    refuse_odd_json(definition, inputs)
     return Saga(
         id=about.pop("id", None) or new_id(), name=name, version=definition.version, plan=definition.plan.digest,
         queue=resolve_queue(definition.queue, task_of(name)), inputs=dict(inputs), created_at=now, updated_at=now,
@@ -75,18 +81,14 @@ def new_saga(definition: Definition, inputs: Mapping[str, Any], now: dt.datetime
     )  # fmt: skip
 
 
-def write_saga(row: Saga, definition: Definition, now: dt.datetime) -> bool:
-    """Insert it, and its plan if that is new, in the caller's transaction; False if it is there already."""
-    alias, plan = control_alias(), definition.plan
+def write_saga(row: Saga, plan: Plan, now: dt.datetime) -> None:
+    """Insert it, and its plan if that is new, in the caller's transaction."""
+    alias = control_alias()
     SagaPlan.objects.using(alias).bulk_create(
         [SagaPlan(digest=plan.digest, name=plan.name, version=plan.version, steps=plan.text, created_at=now)],
         ignore_conflicts=True,
     )  # fmt: skip
-    rows = Saga.objects.using(alias)
-    if rows.filter(id=row.id).exists():
-        return False
     row.save(using=alias, force_insert=True)
-    return True
 
 
 def start_within(parent: Saga, order: StartSaga, now: dt.datetime) -> NewJob:
@@ -102,6 +104,6 @@ def start_within(parent: Saga, order: StartSaga, now: dt.datetime) -> NewJob:
         created_by=parent.created_by, parent=parent.id, parent_step=order.step, subject_type=parent.subject_type,
         subject_id=parent.subject_id,
     )  # fmt: skip
-    write_saga(row, definition, now)
+    write_saga(row, definition.plan, now)
     assert row.runner is not None
     return of_coordinator(row, row.runner, now)

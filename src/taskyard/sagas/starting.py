@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -13,25 +15,35 @@ from taskyard import enqueue
 from taskyard.enqueue.owner import owner_of
 from taskyard.errors import TaskyardError
 from taskyard.jobs.ids import new_id
+from taskyard.outbox.payload import Notice
 from taskyard.runtime.testcase import is_in_test_case
 from taskyard.sagas import jobs
 from taskyard.sagas.declaring.definition import Definition
 from taskyard.sagas.handle import Handle
 from taskyard.sagas.models import Saga
-from taskyard.tasks import registry as tasks
+from taskyard.sagas.plan import Plan
 from taskyard.tasks.task import Task, TaskOptions
+from taskyard.tenancy.context import find_tenancy, tenant_context
 from taskyard.tenancy.directory import name_of
+
+#: The door that sagas which come from outboxes are handed in at.
+KIND = "saga"
+#: Of a new one's columns, what its message carries.
+_SAID = (
+    "name", "version", "plan", "tenant", "queue", "inputs", "subject_type", "subject_id", "created_by", "user",
+)  # fmt: skip
+_TIMES = ("created_at", "updated_at", "due_at", "deadline_at")
 
 
 def start(definition: Definition, inputs: Mapping[str, Any], **about: Any) -> Handle:
     """See :meth:`taskyard.sagas.Orchestrator.start`."""
-    row, control = _row(definition, inputs, about), enqueue.control_alias()
-    if enqueue.alias_of_call() != control:
-        return _by_outbox(row, definition)
-    with transaction.atomic(using=control):
-        row.runner = new_id()
-        jobs.write_saga(row, definition, row.created_at)
-        enqueue.write([jobs.of_coordinator(row, row.runner, row.created_at)], control)
+    row, alias = _row(definition, inputs, about), enqueue.alias_of_call()
+    if alias != enqueue.control_alias():
+        # There it becomes a row once that transaction has committed.
+        _put_out(row, definition, alias)
+        return Handle(row.id)
+    with transaction.atomic(using=alias):
+        _write(row, definition.plan)
     return Handle(row.id)
 
 
@@ -50,46 +62,58 @@ def _row(definition: Definition, inputs: Mapping[str, Any], about: Mapping[str, 
     asked = about.get("tenant")
     task = Task(start, f"saga.{definition.name}", TaskOptions(tenant_from=definition.tenant_from))
     said["tenant"] = owner_of(task, None if asked is None else name_of(asked), arguments=lambda: inputs)
-    return jobs.new_saga(definition, inputs, timezone.now(), **said)
+    return jobs.new_saga(definition, inputs, timezone.now(), runner=new_id(), **said)
 
 
-def _by_outbox(row: Saga, definition: Definition) -> Handle:
-    # In the transaction of a tenant's own database there is only its outbox: the row is written by the first job.
-    task = tasks.get(jobs.task_of(definition.name)).using(subject=row, tenant=row.tenant, created_by=row.created_by)
-    begin = {
-        name: getattr(row, name)
-        for name in ("name", "version", "inputs", "user", "created_by", "subject_type", "subject_id", "tenant")
-    }
-    task.enqueue(saga=str(row.id), begin=begin)
-    return Handle(row.id)
+def _put_out(row: Saga, definition: Definition, alias: str) -> None:
+    """Write it into the outbox of another database, in the caller's transaction there."""
+    data = {name: getattr(row, name) for name in _SAID} | {name: str(getattr(row, name)) for name in ("id", "runner")}
+    data |= {name: None if (at := getattr(row, name)) is None else at.isoformat() for name in _TIMES}
+    enqueue.put_notice(Notice(KIND, {**data, "steps": definition.plan.text}), alias)
 
 
-def begin(definition: Definition, saga_id: uuid.UUID, *, runner: uuid.UUID, said: Mapping[str, Any]) -> None:
-    """Write the row of a saga that was started by an outbox, unless an earlier attempt has."""
-    now = timezone.now()
-    about = {name: value for name, value in said.items() if name not in ("name", "version", "inputs")}
-    with transaction.atomic(using=enqueue.control_alias()):
-        row = jobs.new_saga(definition, said["inputs"], now, id=saga_id, runner=runner, **about)
-        jobs.write_saga(row, definition, now)
+def take(notice: Notice) -> None:
+    """Begin a saga that comes from an outbox, in the relay's transaction; the relay need not have its code."""
+    said = dict(notice.data)
+    plan = Plan.from_text(said.pop("steps"))
+    times = {name: said[name] and dt.datetime.fromisoformat(said[name]) for name in _TIMES}
+    _write(Saga(**{**said, **times, "id": uuid.UUID(said["id"]), "runner": uuid.UUID(said["runner"])}), plan)
+
+
+def _write(row: Saga, plan: Plan) -> None:
+    """It and its first job, in the caller's transaction on the control database."""
+    assert row.runner is not None
+    jobs.write_saga(row, plan, row.created_at)
+    enqueue.write([jobs.of_coordinator(row, row.runner, row.created_at)], enqueue.control_alias())
 
 
 def run_inline(definition: Definition, inputs: Mapping[str, Any], **about: Any) -> Handle:
     """See :meth:`taskyard.sagas.Orchestrator.run_inline`."""
     from taskyard.sagas.coordinator import Turn
 
-    control = enqueue.control_alias()
-    if connections[control].in_atomic_block and not is_in_test_case(control):
-        raise TaskyardError(
-            f"{definition.name!r} cannot run inline within a transaction of {control!r}: what it writes down has to "
-            "stay if that one is rolled back. Leave atomic() first (for a view: @transaction.non_atomic_requests), or "
-            "start() it."
-        )
+    for one in connections.all(initialized_only=True):
+        if one.in_atomic_block and not is_in_test_case(one.alias):
+            raise TaskyardError(
+                f"{definition.name!r} cannot run inline within a transaction of {one.alias!r}: what it writes down and "
+                "what its steps do have to stay together if that one is rolled back. Leave atomic() first (for a view: "
+                "@transaction.non_atomic_requests), or start() it."
+            )
     row = _row(definition, inputs, about)
-    row.runner = new_id()
-    with transaction.atomic(using=control):
-        jobs.write_saga(row, definition, row.created_at)
-    turn = Turn(row.id, definition, runner=row.runner, is_inline=True)
-    turn.run()
+    assert row.runner is not None
+    with contextlib.nullcontext() if find_tenancy() is None else tenant_context(row.tenant):
+        with transaction.atomic(using=enqueue.control_alias()):
+            jobs.write_saga(row, definition.plan, row.created_at)
+        turn = Turn(row.id, definition, runner=row.runner, is_inline=True)
+        turn.run()
     if turn.error is not None:
-        raise turn.error
+        raise _named(turn.error, row.id)
     return Handle(row.id)
+
+
+def _named(error: BaseException, saga_id: uuid.UUID) -> BaseException:
+    """Whoever answers a request with it, or reads it in a log, is told which saga it was and how that stands."""
+    state = Saga.objects.values_list("state", flat=True).get(id=saga_id)
+    error.add_note(f"In saga {saga_id}, which is {state} now.")
+    with contextlib.suppress(AttributeError):
+        error.saga_id, error.saga_state = saga_id, state  # type: ignore[attr-defined]
+    return error

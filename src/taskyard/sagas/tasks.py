@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping
 from typing import Any
 
 from django.db import Error as DatabaseError
@@ -12,7 +11,7 @@ from django.utils import timezone
 
 from taskyard.errors import Discard, NotFound, Snooze
 from taskyard.jobs.current import current_job
-from taskyard.sagas import jobs, starting, store
+from taskyard.sagas import jobs, store
 from taskyard.sagas.coordinator import Turn
 from taskyard.sagas.declaring import registry
 from taskyard.sagas.declaring.definition import Definition
@@ -35,8 +34,8 @@ def declare_tasks(definition: Definition) -> None:
     """Make them known to workers. All versions of an orchestrator have the same tasks."""
     name = definition.name
 
-    def coordinate(saga: str, begin: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        return _coordinate(name, uuid.UUID(saga), begin)
+    def coordinate(saga: str) -> dict[str, Any]:
+        return _coordinate(uuid.UUID(saga))
 
     options = TaskOptions(
         queue=definition.queue, retry=jobs.RETRY, errors=definition.errors, sensitive=definition.sensitive
@@ -71,14 +70,8 @@ def _declare(task: Task[Any, Any], definition: Definition) -> None:
         known.options = task.options
 
 
-def _coordinate(name: str, saga_id: uuid.UUID, begin: Mapping[str, Any] | None) -> dict[str, Any]:
-    if begin is not None:
-        found = registry.find(name, begin["version"])
-        if found is None:
-            raise Snooze(_MEANWHILE)
-        starting.begin(found, saga_id, runner=current_job().id, said=begin)
-    turn = _turn(saga_id)
-    turn.run()
+def _coordinate(saga_id: uuid.UUID) -> dict[str, Any]:
+    _turn(saga_id).run()
     return _told(saga_id)
 
 

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from django.http import JsonResponse
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.http import Http404, JsonResponse
 
 from taskyard.errors import Retry
-from taskyard.integrations.problems.kinds import kind_of
+from taskyard.integrations.problems.kinds import KINDS, kind_of
 from taskyard.tasks import registry
 from taskyard.tasks.answers import answer_to
 
@@ -20,6 +21,8 @@ CONTENT_TYPE = "application/problem+json"
 _OURS = "urn:taskyard:error:"
 _DECLARED = "urn:taskyard:task-error:"
 _LONGEST = 1_000
+#: What Django itself answers.
+_DJANGOS = (BadRequest, Http404, PermissionDenied, SuspiciousOperation)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,6 +36,9 @@ class Problem:
     detail: str
     #: Id of the job it is about, where there is one.
     job: str | None = None
+    #: Id of the saga that it ended, and how that stood then: ``compensated``, or what is left to be done.
+    saga: str | None = None
+    saga_state: str | None = None
     #: When to try again, in seconds.
     retry_after: int | None = None
 
@@ -40,7 +46,7 @@ class Problem:
         """As JSON; ``instance`` is the path of the request."""
         said = {
             "type": self.type, "title": self.title, "status": self.status, "detail": self.detail,
-            "instance": instance, "job": self.job,
+            "instance": instance, "job": self.job, "saga": self.saga, "saga_state": self.saga_state,
         }  # fmt: skip
         return {name: value for name, value in said.items() if value not in (None, "")}
 
@@ -57,22 +63,26 @@ class Problem:
 
 
 def problem_of(error: BaseException) -> Problem | None:
-    """What a client is told of an error of Taskyard, or of one that a task declares; None for any other.
+    """What a client is told of an error of Taskyard, or of one that a task or an orchestrator declares.
 
-    Of a declared one: the status that ``@task(errors=...)`` gives it, and the first line of the class's docstring. Its
-    message is not shown, because nobody wrote it for the client.
+    Of a declared one: the status that ``errors=`` gives it, and the first line of the class's docstring. Its message is
+    not shown, because nobody wrote it for the client. Any other is None, and left to others; but where it ended a saga
+    that ran inline, and Django has no answer to it either, that saga is named with the status 500.
     """
-    job = _job_of(error)
+    about: dict[str, Any] = {"job": _job_of(error), **_saga_of(error)}
     declared = answer_to(type(error))
     if declared is not None:
-        return _declared(*declared, job=job)
+        return dataclasses.replace(_declared(*declared), **about)
     found = kind_of(type(error))
+    if found is None and about["saga"] and not isinstance(error, _DJANGOS):
+        found = "SagaFailed", KINDS["SagaFailed"]
     if found is None:
         return None
     name, ours = found
     says = str(error)[:_LONGEST] if ours.is_public else ours.says
     after = error.after if isinstance(error, Retry) and error.after is not None else None
-    return Problem(ours.status, _OURS + _dashed(name), ours.title, says, job, _seconds(after) or ours.retry_after)
+    wait = _seconds(after) or ours.retry_after
+    return Problem(ours.status, _OURS + _dashed(name), ours.title, says, retry_after=wait, **about)
 
 
 def problem_of_job(task: str, error: Mapping[str, Any] | None) -> Problem | None:
@@ -89,15 +99,21 @@ def problem_of_job(task: str, error: Mapping[str, Any] | None) -> Problem | None
     return None if declared is None else _declared(*declared)
 
 
-def _declared(kind: type[Exception], status: int, *, job: str | None = None) -> Problem:
+def _declared(kind: type[Exception], status: int) -> Problem:
     title = _words(kind.__name__)
     says = next(iter((kind.__doc__ or "").strip().splitlines()), "") or f"{title}."
-    return Problem(status, _DECLARED + _dashed(kind.__name__), title, says, job)
+    return Problem(status, _DECLARED + _dashed(kind.__name__), title, says)
 
 
 def _job_of(error: BaseException) -> str | None:
     job = getattr(getattr(error, "job", None), "id", None) or getattr(error, "job_id", None)
     return str(job) if job else None
+
+
+def _saga_of(error: BaseException) -> dict[str, Any]:
+    saga = getattr(error, "saga_id", None)
+    state = getattr(error, "saga_state", None) if saga else None
+    return {"saga": str(saga) if saga else None, "saga_state": str(state) if state else None}
 
 
 def _seconds(length: dt.timedelta | None) -> int | None:

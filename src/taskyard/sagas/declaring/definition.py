@@ -52,6 +52,10 @@ class Definition:
                 elif name not in self.steps:
                     known.add(name)
                     optional |= {name} if parameter.default is not inspect.Parameter.empty else set()
+        if isinstance(self.tenant_from, str):
+            # No step need take what says whose it is.
+            known.add(self.tenant_from)
+            optional.discard(self.tenant_from)
         return frozenset(known), frozenset(known - optional), takes_any
 
     def refuse_odd_inputs(self, inputs: Mapping[str, Any]) -> None:

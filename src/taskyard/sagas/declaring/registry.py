@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from taskyard.errors import InvalidOrchestrator, UnknownOrchestrator
 from taskyard.sagas.declaring.definition import Definition
+
+if TYPE_CHECKING:
+    from taskyard.sagas.declaring.orchestrator import Orchestrator
 
 _definitions: dict[tuple[str, int], Definition] = {}
 
@@ -37,6 +41,11 @@ def latest(name: str) -> Definition:
         known = {each.name for each in _definitions.values()}
         raise UnknownOrchestrator(name, difflib.get_close_matches(name, known, n=1))
     return max(found, key=lambda each: each.version)
+
+
+def get_orchestrator(name: str) -> type[Orchestrator]:
+    """The class of its highest version; raises :class:`~taskyard.errors.UnknownOrchestrator`."""
+    return latest(name).cls
 
 
 def all_definitions() -> Iterator[Definition]:
