@@ -32,7 +32,7 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saga_tasks, "ROLL_OUT", dt.timedelta(0))
 
 
-def declare(version: int, *names: str, cls: str = "Order") -> type[Orchestrator]:
+def declare(version: int, *names: str, cls: str = "Purchase") -> type[Orchestrator]:
     def made(name: str) -> Any:
         def body(self: Any, context: Any) -> str:
             did.append(f"{version}:{name}")
@@ -42,17 +42,17 @@ def declare(version: int, *names: str, cls: str = "Order") -> type[Orchestrator]
 
     body: dict[str, Any] = {"go": signal()} | {name: made(name) for name in names}
     # The signal stands first, then the steps as they are named.
-    return orchestrator("order", version=version)(type(cls, (Orchestrator,), body))
+    return orchestrator("purchase", version=version)(type(cls, (Orchestrator,), body))
 
 
 def forget(version: int) -> None:
-    del registry._definitions[("order", version)]
+    del registry._definitions[("purchase", version)]
 
 
 def test_a_saga_ends_on_the_version_it_began_with() -> None:
     old = declare(1, "reserve", "pay").start()
     run_jobs()
-    new = declare(2, "reserve", "check", "pay", cls="NewOrder").start()
+    new = declare(2, "reserve", "check", "pay", cls="NewPurchase").start()
     run_jobs()
     for run in (old, new):
         run.signal("go")
@@ -71,14 +71,14 @@ def test_what_the_code_cannot_run_any_more_stops_by_name_and_goes_on_when_it_is_
     if change == "other steps":
         declare(1, "reserve", "check", "pay")
     stranded = find_stranded()
-    assert [(each.name, each.version, each.count) for each in stranded] == [("order", 1, 1)]
+    assert [(each.name, each.version, each.count) for each in stranded] == [("purchase", 1, 1)]
     call_command("check", databases=["default"])
     assert "W021" in capsys.readouterr().err
     run.signal("go")
     run_jobs(raise_errors=False)
     assert (run.state, did) == (SagaState.NEEDS_ATTENTION, [])
     assert run.saga.stuck["type"] == "DefinitionGone"
-    registry._definitions.pop(("order", 1), None)
+    registry._definitions.pop(("purchase", 1), None)
     declare(1, "reserve", "pay")
     tell(run.id, Resume(), timezone.now())
     run_jobs()
@@ -89,7 +89,7 @@ def test_while_a_release_is_rolled_out_another_worker_may_know_the_version(monke
     monkeypatch.setattr(saga_tasks, "ROLL_OUT", dt.timedelta(minutes=5))
     run = declare(1, "reserve").start()
     run_jobs()
-    declared = registry._definitions[("order", 1)]
+    declared = registry._definitions[("purchase", 1)]
     forget(1)
     run.signal("go")
     run_jobs()

@@ -88,7 +88,7 @@ def _taken_over(plan: Plan, run: Run, name: str) -> list[StepRun]:
 
 def _write(new: Saga, definition: Definition, taken: list[StepRun], *, text: str, who: str) -> None:
     alias, now = enqueue.control_alias(), new.created_at
-    jobs.write_saga(new, definition, now)
+    jobs.write_saga(new, definition.plan, now)
     SagaStep.objects.using(alias).bulk_create(
         SagaStep(
             saga=new.id, name=each.name, state=each.state.value, result=each.result, reason=each.reason,
