@@ -28,7 +28,7 @@ class Trip(Orchestrator):
     @step
     def flight(self, context: Context, city: str) -> dict[str, Any]:
         effect(context, "flight")
-        return {"flight": f"to {city}"}
+        return {"flight": f"to {city}", "seats": (1, 2)}
 
     @flight.rollback
     def cancel_flight(self, context: Context, result: Any) -> None:
@@ -37,7 +37,7 @@ class Trip(Orchestrator):
     @step
     def hotel(self, context: Context, city: str, flight: Any) -> str:
         effect(context, "hotel")
-        return f"{city} after {flight['flight']}"
+        return f"{city} after {flight['flight']}, seats {flight['seats']}"
 
     @hotel.rollback
     def cancel_hotel(self, context: Context, result: Any) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from taskyard.errors import SagaFailed, SagaNotFinished
-from taskyard.sagas.models import SagaEvent
+from taskyard.sagas.models import SagaEvent, SagaStep
 from taskyard.sagas.states import SagaState
 from taskyard.testing import run_jobs
 from tests.app.orchestrators import Declined, Trip
@@ -52,3 +52,10 @@ def test_inline_its_error_is_raised_when_all_is_compensated(ledger: Path) -> Non
         Trip.run_inline(city="Rome", fails="no money")
     assert effects(ledger) == ["flight", "hotel", "pay", "-hotel", "-flight"]
     assert Trip.run_inline(city="Oslo").result() == "paid"
+
+
+def test_a_step_is_given_what_the_row_holds_also_in_the_same_process() -> None:
+    run = Trip.run_inline(city="Rome")
+    kept = SagaStep._default_manager.get(saga=run.id, name="flight").result
+    assert kept == {"flight": "to Rome", "seats": [1, 2]}
+    assert SagaStep._default_manager.get(saga=run.id, name="hotel").result == "Rome after to Rome, seats [1, 2]"

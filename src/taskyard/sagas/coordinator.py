@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import uuid
 from collections.abc import Collection, Mapping
@@ -98,7 +99,7 @@ class Turn:
                 context = self._context(call.step)
                 given = self.definition.arguments(call.step, self.row.inputs, context.results)
                 result = step.execute_with(self._orchestrator, context, given)
-                _refuse_odd_result(call.step, result, task=jobs.task_of(self.row.name))
+                result = _as_kept(call.step, result, task=jobs.task_of(self.row.name))
         except JobFenced:
             raise Stale from None
         except Exception as error:  # the project's own code
@@ -173,10 +174,14 @@ class Turn:
         return self._user
 
 
-def _refuse_odd_result(step: str, result: Any, *, task: str) -> None:
-    size, limit = len(encode_value(task, f"the result of step {step!r}", result)), get_settings().max_result_bytes
-    if size > limit:
-        raise ResultTooLarge(f"step {step!r} returned {size:,} bytes, the limit is {limit:,}: keep the data elsewhere")
+def _as_kept(step: str, result: Any, *, task: str) -> Any:
+    text, limit = encode_value(task, f"the result of step {step!r}", result), get_settings().max_result_bytes
+    if len(text) > limit:
+        raise ResultTooLarge(
+            f"step {step!r} returned {len(text):,} bytes, the limit is {limit:,}: keep the data elsewhere"
+        )
+    # The next step is given the same whether it runs here or after a crash: no tuples.
+    return json.loads(text)
 
 
 def _inputs_of(step: ChildStep, context: Context) -> Mapping[str, Any]:
