@@ -14,6 +14,7 @@ import pytest
 from django.db import connection
 
 from taskyard import Batch
+from taskyard.batches import cancelling
 from taskyard.batches.cancelling import is_unfinished
 from taskyard.batches.queries import find_batch
 from taskyard.celery.broker.job_rows import JobRows
@@ -298,6 +299,11 @@ def _following_a_batch() -> Callable[[], object]:
     return act
 
 
+def _cancelling_a_batch() -> Callable[[], object]:
+    batch = _members()
+    return lambda: cancelling.cancel([batch.id], NOW)
+
+
 Act = tuple[Callable[[], Callable[[], object]], set[str]]
 #: What agents do for each job or all the time: the act, and the indexes through which it reads the table.
 HOT: dict[str, Act] = {
@@ -317,6 +323,7 @@ LISTING: dict[str, Act] = {
     "looking at queues": (_looking_at_queues, {*LANE_FIRST, *OUT, "taskyard_job_finished"}),
     "listing the failed": (_listing_the_failed, {"taskyard_job_finished"}),
     "listing what is out": (_listing_what_is_out, {*OUT, "taskyard_job_root", KEY}),
+    "cancelling a batch": (_cancelling_a_batch, {"taskyard_job_batch", KEY}),
 }
 
 
@@ -428,3 +435,18 @@ def _updates() -> tuple[int, int]:
         cursor.execute("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'taskyard_job'")
         row: tuple[int, int] = cursor.fetchone()
         return row
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="only its plans say how many rows were looked at")
+def test_cancelling_a_batch_looks_at_no_member_that_ended(filled: str) -> None:
+    batch = _members()
+    with statements() as seen:
+        cancelling.cancel([batch.id], NOW)
+    asked = [each for each in seen if '"lane" <=' in each[0]]
+    assert asked
+    for sql, params in asked:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
+            found = json.dumps(cursor.fetchone()[0])
+        # All of those that it asks about are cancelled by now, so that whatever it looks at is in vain.
+        assert sum(map(int, re.findall(r'"Rows Removed by Filter": (\d+)', found))) < 100, found
