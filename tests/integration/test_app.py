@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+import uuid
 
 import pytest
 from celery import Celery as PlainCelery
 
 from taskyard.celery import Celery, get_app
 from taskyard.celery.application import DEFAULTS
+from taskyard.jobs.models import Job
 
 
 @pytest.mark.parametrize("name", sorted(DEFAULTS))
@@ -54,6 +56,20 @@ def test_a_projects_celery_module_can_make_its_app_before_django_is_set_up() -> 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_web_process_enqueues_by_name_a_task_that_nothing_has_imported_there() -> None:
+    code = (
+        "import django; django.setup(); from taskyard.tasks import registry; "
+        "from taskyard.operations import Actor, jobs; "
+        "assert registry.find('app.nothing') is None; print(jobs.enqueue(Actor.system('web'), 'app.nothing').id)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    assert Job.objects.get().id == uuid.UUID(done.stdout.strip())
 
 
 def test_our_app_is_a_celery_app() -> None:
