@@ -113,8 +113,9 @@ def _waits_because(job: Job, now: dt.datetime, held_back: HowHeld, *, is_operato
     # Which of them are ahead of it is told by looking at each.
     is_long = due[: _MOST_COUNTED + 1].count() > _MOST_COUNTED
     long = f"more than {_MOST_COUNTED:,} due jobs stand in its queue"
-    who = long if is_long else f"{_ahead(job):,} due jobs of its queue are older or more urgent"
-    return f"{who}; {busy} of {slots} slots of its queue are busy"
+    ahead = 0 if is_long else _ahead(job)
+    few = f"{ahead:,} due {'job of its queue is' if ahead == 1 else 'jobs of its queue are'} older or more urgent"
+    return f"{long if is_long else few}; {busy} of {slots} slots of its queue are busy"
 
 
 def _its_time(job: Job) -> str:
