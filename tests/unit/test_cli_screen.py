@@ -70,13 +70,14 @@ def test_a_row_is_cut_at_the_edge_of_the_terminal(monkeypatch: pytest.MonkeyPatc
 def test_columns_that_do_not_fit_stand_on_a_further_line_of_their_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "24")
     monkeypatch.setenv("NO_COLOR", "1")
-    rows = [("first", 1_200, "x" * 30), ("second", 3, "short")]
+    rows = [("first", 1_200, "x" * 30), ("second", 3, "short"), ("third", 4, "")]
     lines = Screen(Terminal(), Terminal()).table_lines(("NAME", "COUNT", "WHY"), rows)
 
     assert [line.rstrip() for line in lines] == [
         "NAME    COUNT", "    WHY",
         "first   1,200", "    " + "x" * 19 + "…",
         "second      3", "    short",
+        "third       4",
     ]  # fmt: skip
 
 

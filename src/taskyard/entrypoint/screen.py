@@ -37,6 +37,8 @@ _MEANINGS = {
 
 #: Before the further lines of a row that does not fit on one.
 _FURTHER = "    "
+#: An empty cell.
+_NOTHING = "-"
 #: So much of a text in the last column is worth to be read; less of it stands on a line of its own.
 _LEGIBLE = 30
 
@@ -99,6 +101,8 @@ class Screen:
         lines = []
         for row, colour in ((columns, "grey"), *((row, "") for row in cells)):
             for number, part in enumerate(parts):
+                if number and all(cell == _NOTHING for cell in row[part]):
+                    continue
                 pad = indent + (_FURTHER if number else "")
                 lines.append(self._row(row[part], widths[part], numeric[part], indent=pad, colour=colour))
         return lines
@@ -136,7 +140,7 @@ def _is_number(value: Any) -> bool:
 def shown(value: Any) -> str:
     """A value as a table shows it."""
     if value is None or value == "":
-        return "-"
+        return _NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

@@ -120,6 +120,9 @@ def _waits_because(job: Job, now: dt.datetime, held_back: HowHeld, *, is_operato
 
 def _its_time(job: Job) -> str:
     at = f"{job.available_at:%Y-%m-%d %H:%M:%S} UTC"
+    if job.state == State.PENDING and job.publishes:
+        # Whatever else takes a job back counts its messages anew.
+        return f"a worker that does not know task {job.task!r} gave it back; looked at again at {at}"
     error = job.error or {}
     says = NOT_ENTERED.get(error.get("reason", ""))
     # An attempt whose body put the job back left a record: then what the row says is of an earlier one.
