@@ -263,7 +263,7 @@ def test_all_that_match_are_counted_then_done_by_a_job_that_shows_how_far_it_is(
     assert not Job.objects.failed().filter(id__in=[job.id for job in jobs]).exists()
     assert Job.objects.get(id=other.id).state == "failed"
     after = text_of(client.get(f"{JOBS}{doer.id}/change/"))
-    assert "Changed so far: 3 (done)" in after
+    assert "Changed: 3 (done)" in after
     assert "Abort it" not in after
 
 
