@@ -82,7 +82,7 @@ def test_columns_that_do_not_fit_stand_on_a_further_line_of_their_row(monkeypatc
 
 
 def test_what_is_counted_agrees_with_its_number() -> None:
-    numbers = [counted(number, "job waits", "jobs wait") for number in (0, 1, 2, 1_200)]
+    numbers = [counted(number, "job waits", more="jobs wait") for number in (0, 1, 2, 1_200)]
     assert numbers == ["0 jobs wait", "1 job waits", "2 jobs wait", "1,200 jobs wait"]
 
 

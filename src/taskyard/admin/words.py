@@ -67,9 +67,9 @@ def distance(at: dt.datetime, now: dt.datetime) -> str:
     return ""
 
 
-def previewed(seen: Preview, one: str, more: str) -> str:
+def previewed(seen: Preview, one: str, *, more: str) -> str:
     """How many an order would be for: ``1 job waits``, ``more than 10,000 jobs wait``."""
-    return f"more than {seen.count:,} {more}" if seen.is_more else counted(seen.count, one, more)
+    return f"more than {seen.count:,} {more}" if seen.is_more else counted(seen.count, one, more=more)
 
 
 _OBJECTS = ("recurrence", "bounds")

@@ -23,6 +23,6 @@ def duration(seconds: float | dt.timedelta | None) -> str:
     return f"{parts[first]} {parts[first + 1]}" if second else parts[first]
 
 
-def counted(count: int, one: str, more: str) -> str:
+def counted(count: int, one: str, *, more: str) -> str:
     """A number with what it counts: ``1 job waits``, ``1,200 jobs wait``."""
     return f"{count:,} {one if count == 1 else more}"

@@ -61,10 +61,10 @@ class WithAll(WithVerbs):
         if wanted.is_empty:
             raise Http404("All jobs there are: choose some of them first.")
         seen = order.preview(actor, order.order(actor, verb, wanted))
-        says = previewed(seen, "job matches", "jobs match").capitalize()
+        says = previewed(seen, "job matches", more="jobs match").capitalize()
         question = Question(
             title=f"{called(verb)} all that match", is_empty=not seen.count,
-            button=f"{called(verb)} {previewed(seen, 'job', 'jobs')}",
+            button=f"{called(verb)} {previewed(seen, 'job', more='jobs')}",
             says=[
                 f"{says} now ({in_words(_asked(request))}). {SEVERAL[verb][0]}",
                 "A job of its own does it, batch by batch, and shows how far it is; cancel that one to abort it.",

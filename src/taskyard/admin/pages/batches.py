@@ -145,8 +145,8 @@ class BatchAdmin(Listed):
         question = Question(
             title="Cancel this batch", button="Cancel it", back=at, is_grave=True,
             about=[(f"{found.name} {batch_id}", at)],
-            says=[f"{counted(left, 'member has', 'members have')} not ended. Those that run are asked to stop, the "
-                  "others are cancelled. The next stage does not start."],
+            says=[f"{counted(left, 'member has', more='members have')} not ended. Those that run are asked to stop, "
+                  "the others are cancelled. The next stage does not start."],
         )  # fmt: skip
 
         def do(said: Mapping[str, Any]) -> Done:

@@ -80,7 +80,7 @@ class Mending(Listed):
         require(request, "failure", verb)
         actor = actor_of(request)
         seen = order.preview(actor, failures.mending(actor, verb, fingerprint))
-        stand = previewed(seen, "job stands", "jobs stand").capitalize()
+        stand = previewed(seen, "job stands", more="jobs stand").capitalize()
 
         def do(said: Mapping[str, Any]) -> Done:
             asked = failures.mending(actor, verb, fingerprint, rate=said.get("rate"), reason=said["reason"])
@@ -89,7 +89,7 @@ class Mending(Listed):
             return Done("It is on its way: this is the job that does it.", at)
 
         question = self._question(
-            verb, fingerprint, button=f"{verb.capitalize()} {previewed(seen, 'job', 'jobs')}",
+            verb, fingerprint, button=f"{verb.capitalize()} {previewed(seen, 'job', more='jobs')}",
             is_empty=not seen.count,
             form=RateForm if verb == "retry" else NeededReasonForm, is_grave=verb == "discard",
             says=[f"{stand} failed in this group now. {says}",

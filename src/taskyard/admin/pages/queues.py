@@ -120,7 +120,7 @@ class QueueAdmin(Listed):
         actor = actor_of(request)
         seen = order.preview(actor, queues.clearing(actor, queue))
         own = "" if actor.is_for_all else " of your own"
-        wait = previewed(seen, f"job{own} waits", f"jobs{own} wait").capitalize()
+        wait = previewed(seen, f"job{own} waits", more=f"jobs{own} wait").capitalize()
 
         def do(said: Mapping[str, Any]) -> Done:
             job = order.start(actor, queues.clearing(actor, queue, reason=said["reason"]))
@@ -128,7 +128,7 @@ class QueueAdmin(Listed):
             return Done("It is on its way: this is the job that does it.", at)
 
         question = Question(
-            **self._about("Clear", queue) | {"button": f"Cancel {previewed(seen, 'job', 'jobs')}"},
+            **self._about("Clear", queue) | {"button": f"Cancel {previewed(seen, 'job', more='jobs')}"},
             is_grave=True, form=NeededReasonForm,
             says=[
                 f"{wait} in it now. What waits is cancelled; what runs, runs on.",

@@ -29,7 +29,8 @@ def agents() -> Iterator[Finding]:
     findings += _missing([process for process in found if process.agents])
     if found and not findings:
         turning = sum(len(process.agents) for process in found)
-        findings = [ok("agents", f"{turning} in {counted(len(found), 'process', 'processes')}, all of them moving")]
+        processes = counted(len(found), "process", more="processes")
+        findings = [ok("agents", f"{turning} in {processes}, all of them moving")]
     yield from findings
 
 

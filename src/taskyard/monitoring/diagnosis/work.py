@@ -72,16 +72,16 @@ def _queue(queue: QueueOverview, now: dt.datetime, holds: Holds) -> Iterator[Fin
     startable, is_stopped = holds.without_stopped(queue), hold is not None and hold.is_stopped
     if hold is not None and hold.paused_at is not None:
         resume = f"When it may go on: taskyard queues resume {queue.name}"
-        says = f"paused; {counted(queue.due, 'due job waits', 'due jobs wait')}"
+        says = f"paused; {counted(queue.due, 'due job waits', more='due jobs wait')}"
         yield warn(name, says, fix=resume, facts={"due": queue.due})
     elif queue.name in get_settings().handover:
         return
     elif (startable.due or queue.queued) and not queue.slots and not is_stopped:
-        says = f"{counted(startable.due + queue.queued, 'job waits', 'jobs wait')} and no live worker consumes it"
+        says = f"{counted(startable.due + queue.queued, 'job waits', more='jobs wait')} and no live worker consumes it"
         yield fail(name, says, fix=f"Start one: taskyard worker -Q {queue.name}")
     elif not is_stopped and _waits(startable, now) > _FEEDING_TAKES and not has_feeder(queue.name, now):
         yield fail(
-            name, f"{counted(startable.due, 'job is due', 'jobs are due')}, the oldest for "
+            name, f"{counted(startable.due, 'job is due', more='jobs are due')}, the oldest for "
             f"{duration(_waits(startable, now))}, and no feeder acts for it",
             fix="Start one: taskyard scheduler (workers bring one unless TASKYARD['AGENTS'] is False).",
         )  # fmt: skip
@@ -95,11 +95,11 @@ def _queue(queue: QueueOverview, now: dt.datetime, holds: Holds) -> Iterator[Fin
 def _too_slow(queue: QueueOverview, waits: dt.timedelta) -> Iterator[Finding]:
     name = f"queue {queue.name}"
     if waits > _FEEDING_TAKES and queue.running + queue.queued < queue.slots:
-        says = counted(queue.due, "job is due", "jobs are due")
+        says = counted(queue.due, "job is due", more="jobs are due")
         says += f", the oldest for {duration(waits)}, while slots are free"
         yield fail(name, says, fix="The feeder does not get through: look at the log of the workers and at the broker.")
     elif waits > _LONG_WAIT:
-        says = counted(queue.due, "job waits", "jobs wait")
+        says = counted(queue.due, "job waits", more="jobs wait")
         says += f", the oldest for {duration(waits)}, and all {queue.slots} slots are busy"
         yield warn(name, says, fix=f"Add slots: taskyard worker -Q {queue.name} -c N, on this host or another")
 
