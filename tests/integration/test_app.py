@@ -9,6 +9,7 @@ from celery import Celery as PlainCelery
 
 from taskyard.celery import Celery, get_app
 from taskyard.celery.application import DEFAULTS
+from taskyard.entrypoint.commands.tasks import documents
 from taskyard.jobs.models import Job
 
 
@@ -70,6 +71,17 @@ def test_a_web_process_enqueues_by_name_a_task_that_nothing_has_imported_there()
 
     assert done.returncode == 0, done.stderr
     assert Job.objects.get().id == uuid.UUID(done.stdout.strip())
+
+
+@pytest.mark.django_db
+def test_a_task_without_limits_is_listed_with_those_of_the_settings() -> None:
+    get_app().conf.task_time_limit = 300
+    try:
+        limits = {task["name"]: task["time_limit_seconds"] for task in documents()}
+    finally:
+        get_app().conf.task_time_limit = None
+
+    assert (limits["app.nothing"], limits["app.over_time"]) == (300.0, 1.0)
 
 
 def test_our_app_is_a_celery_app() -> None:
