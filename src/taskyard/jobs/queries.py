@@ -150,7 +150,7 @@ def reason_of(error: Mapping[str, Any] | None) -> str:
         return ""
     kind, message, reason = (str(error.get(key) or "") for key in ("type", "message", "reason"))
     text = ": ".join(part for part in (kind, message) if part)
-    return f"{text} ({reason})" if reason and reason not in text else text
+    return f"{text} ({reason})" if reason and reason.lower() not in text.lower() else text
 
 
 def _jobs(tenant: str | None = None) -> JobQuerySet:
