@@ -1,4 +1,4 @@
-"""Batches whose members run where they are enqueued (``CELERY_TASK_ALWAYS_EAGER``), with real commits: no teller runs."""
+"""Batches whose members run where they are enqueued (``CELERY_TASK_ALWAYS_EAGER``): real commits, and no teller."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

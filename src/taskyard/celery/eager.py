@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextvars import ContextVar
 
+from billiard.einfo import ExceptionInfo
 from celery.exceptions import Ignore, Retry
 from django.conf import settings as django_settings
 from django.db import connections, transaction
@@ -41,9 +42,9 @@ def run_eagerly(job_ids: Sequence[uuid.UUID], alias: str) -> None:
     if testcase.is_in_test_case(alias):
         _run_all(job_ids)
         return
-    for _, hook, _ in connections[alias].run_on_commit:
-        if isinstance(hook, _AfterCommit):
-            hook.job_ids.extend(job_ids)
+    for entry in connections[alias].run_on_commit:
+        if isinstance(entry[1], _AfterCommit):
+            entry[1].job_ids.extend(job_ids)
             return
     transaction.on_commit(_AfterCommit(job_ids), using=alias)
 
@@ -102,7 +103,8 @@ def run_here(job_id: uuid.UUID, *, is_eager: bool = False) -> Answer | None:
     if task is None or not jobs.update(state="queued", due=True, published_at=timezone.now()):
         return None
     info = {"is_eager": True} if is_eager else {}
-    delivery = Delivery(str(job_id), task, new_token(), str(worker_id()), socket.gethostname(), info)
+    host = socket.gethostname()
+    delivery = Delivery(str(job_id), task, new_token(), str(worker_id()), host, info, is_here=True)
     if not testcase.is_in_test_case(get_settings().database):
         return execute(delivery, get_app())
     with testcase.as_without_transaction(), reporting_here():
@@ -112,7 +114,8 @@ def run_here(job_id: uuid.UUID, *, is_eager: bool = False) -> Answer | None:
 def error_of(answer: Answer) -> BaseException | None:
     """The error of the task itself that an attempt ended with."""
     failed, value, _ = answer
-    error = getattr(value, "exception", None)
-    error = getattr(error, "exc", error)
+    error = value
+    if isinstance(value, ExceptionInfo):
+        error = getattr(value.exception, "exc", value.exception)
     is_the_tasks = failed and isinstance(error, BaseException) and not isinstance(error, (Ignore, Retry))
     return error if is_the_tasks else None
