@@ -342,6 +342,17 @@ def test_every_statement_reads_the_job_table_through_its_index(filled: str) -> N
     assert not wrong, f"with statistics {filled}: {json.dumps(wrong, indent=1, default=list)}"
 
 
+def test_a_batch_that_is_most_of_the_table_is_followed_through_its_index(filled: str) -> None:
+    with Batch.open("all of it") as batch:
+        pass
+    Job.objects.update(batch=batch.id, state="pending", due=True, finished_at=None)
+    Batch.objects.filter(id=batch.id).update(state="running", total=ROWS)
+    if filled == "fresh":
+        analyze()
+    read = read_through(lambda: find_batch(batch.id, NOW))
+    assert list(read.values()) == [{"taskyard_job_batch"}], read
+
+
 def test_beside_a_flood_others_are_looked_for_through_the_index() -> None:
     at = {"task": "app.nothing", "created_at": NOW, "available_at": NOW, "tenant": "acme"}
     flood = [Job(id=uuid.uuid4(), queue=("alone", "shared")[number % 2], **at) for number in range(4000)]
