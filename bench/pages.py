@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--tenants", type=int, default=5_000)
     parser.add_argument("--failures", type=int, default=100_000)
+    parser.add_argument("--backlog", type=int, default=100_000, help="how many of the rows wait")
     parser.add_argument("--requests", type=int, default=100, help="of each page")
     parser.add_argument("--url", default="", help="a database that an earlier run kept")
     parser.add_argument("--keep", action="store_true")

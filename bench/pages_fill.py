@@ -55,21 +55,21 @@ def _jobs(options: argparse.Namespace) -> None:
 
 
 def _job_columns(options: argparse.Namespace) -> dict[str, str]:
-    """What differs from job to job: thirty days of them, a backlog of the last hundredth, failures here and there.
+    """What differs from job to job: thirty days of them, the last of which wait, failures here and there before.
 
     Every eleventh has no tenant, and one tenant has as many; 20 run, 500 are in the broker, and of those that wait some
     have a time to come. Every tenth is a member of one of a hundred batches.
     """
-    rows = options.rows
-    every, backlog = max(1, rows // options.failures), rows // 100
-    waits = f"i > {rows} - {backlog}"
+    rows, ended = options.rows, options.rows - options.backlog
+    every = max(1, ended // options.failures)
+    waits = f"i > {ended}"
     created = f"now() - interval '30 days' * ({rows} - i) / {rows}"
     state = (
         f"CASE WHEN i > {rows} - 20 THEN 'running' WHEN i > {rows} - 520 THEN 'queued' WHEN {waits} THEN 'pending'"
         f" WHEN i % {every} = 0 THEN 'failed' WHEN i % 37 = 0 THEN 'cancelled' ELSE 'succeeded' END"
     )
     tenant = (
-        "CASE i % 11 WHEN 3 THEN '' WHEN 5 THEN 'large'"
+        "CASE i / 7 % 11 WHEN 3 THEN '' WHEN 5 THEN 'large'"
         f" ELSE 'tenant-' || (hashint4(i) & 2147483647) % {options.tenants} END"
     )
     milliseconds = f"lpad(to_hex((extract(epoch FROM {created}) * 1000)::bigint), 12, '0')"

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from django.db.models import OuterRef, Q, QuerySet, Subquery, UUIDField
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, UUIDField
 
 from taskyard.failures.models import Failure, FailureGroup
 from taskyard.failures.states import Said, State, state_now
@@ -129,6 +129,11 @@ def is_there(fingerprint: str, *, tenant: str | None = None) -> bool:
     if tenant is not None:
         return _failures(tenant).filter(group_id=fingerprint).exists()
     return FailureGroup.objects.using(get_settings().database).filter(pk=fingerprint).exists()
+
+
+def count_by_tenant(tenant: str | None = None) -> dict[str, int]:
+    """How many jobs of each tenant stand failed, by its name; what has no tenant is under the empty one."""
+    return dict(_failures(tenant).values_list("tenant").annotate(n=Count("pk")).order_by())
 
 
 def _page(
