@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from bench import pages_report
 from bench.pages_fill import fill
+from bench.results import circumstances
 from tests import servers
 
 ROOT = Path(__file__).parent.parent
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("--url", default="", help="a database that an earlier run kept")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--json", default="", metavar="FILE")
+    parser.add_argument("--save", action="store_true", help="write bench/PAGES.md")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         url = options.url or _database(stack, keep=options.keep)
@@ -47,12 +50,15 @@ def main() -> None:
             fill(options)
         print(f"database: {url}", file=sys.stderr)
         headers, cookie, names = _callers()
+        about = circumstances([], vars(options))
         port = stack.enter_context(_server())
         found = {
             page: _measure(port, page, headers if page.startswith("/taskyard") else cookie, options.requests)
             for page in _pages(names)
         }
     _show(found, options)
+    if options.save:
+        pages_report.save(found, options, about)
 
 
 def _database(stack: contextlib.ExitStack, *, keep: bool) -> str:

@@ -30,14 +30,16 @@ def _copies(pattern: Any, own: dict[str, str], *, first: int, last: int) -> None
     from django.db import connection
 
     columns = [
-        field.column for field in pattern._meta.concrete_fields
-        if not getattr(field, "generated", False) and (field.column in own or field.get_internal_type() != "BigAutoField")
-    ]  # fmt: skip
+        field.column
+        for field in pattern._meta.concrete_fields
+        if not field.generated and (field.column in own or field.get_internal_type() != "BigAutoField")
+    ]
+    named = ", ".join(f'"{name}"' for name in columns)
     chosen = ", ".join(own.get(name, f'p."{name}"') for name in columns).replace("%", "%%")
     table, key = pattern._meta.db_table, pattern._meta.pk.column
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {table} ({', '.join(f'"{name}"' for name in columns)}) SELECT {chosen}"
+            f"INSERT INTO {table} ({named}) SELECT {chosen}"
             f" FROM {table} p, generate_series({first}, {last}) AS i WHERE p.{key} = %s",
             [pattern.pk],
         )
@@ -130,7 +132,9 @@ def _schedules(options: argparse.Namespace) -> None:
     from tests.app.tasks import nothing
 
     pattern = Schedule.objects.define(name="pattern", recurrence=Every(dt.timedelta(hours=1)), task=nothing)
-    own = {"name": "'report ' || i", "tenant": f"'tenant-' || i % {options.tenants}", "task": f"'app.task' || i % {TASKS}"}
+    own = {
+        "name": "'report ' || i", "tenant": f"'tenant-' || i % {options.tenants}", "task": f"'app.task' || i % {TASKS}",
+    }  # fmt: skip
     _copies(pattern, own, first=1, last=SCHEDULES)
     pattern.delete()
 
