@@ -59,7 +59,7 @@ def _jobs(options: argparse.Namespace) -> None:
 def _job_columns(options: argparse.Namespace) -> dict[str, str]:
     """What differs from job to job: thirty days of them, the last of which wait, failures here and there before.
 
-    Every eleventh has no tenant, and one tenant has as many; 20 run, 500 are in the broker, and of those that wait some
+    One in eleven has no tenant, and one tenant has as many; 20 run, 500 are in the broker, and of those that wait some
     have a time to come. Every tenth is a member of one of a hundred batches.
     """
     rows, ended = options.rows, options.rows - options.backlog
@@ -71,7 +71,7 @@ def _job_columns(options: argparse.Namespace) -> dict[str, str]:
         f" WHEN i % {every} = 0 THEN 'failed' WHEN i % 37 = 0 THEN 'cancelled' ELSE 'succeeded' END"
     )
     tenant = (
-        "CASE i / 7 % 11 WHEN 3 THEN '' WHEN 5 THEN 'large'"
+        "CASE (hashint4(i + 1) & 2147483647) % 11 WHEN 3 THEN '' WHEN 5 THEN 'large'"
         f" ELSE 'tenant-' || (hashint4(i) & 2147483647) % {options.tenants} END"
     )
     milliseconds = f"lpad(to_hex((extract(epoch FROM {created}) * 1000)::bigint), 12, '0')"

@@ -93,7 +93,6 @@ class Place(NamedTuple):
 class _Counted(NamedTuple):
     fingerprint: str
     jobs: int
-    tenants: int
     first_at: dt.datetime | None
     last_at: dt.datetime | None
 
@@ -104,15 +103,17 @@ def list_groups(
     """The first groups a filter means, those that failed last first; ``after``: where the page before ended."""
     sql = Sql(get_settings().database)
     page = [
-        _Counted(name, int(count or 0), int(tenants or 0), sql.read_time(first), sql.read_time(last))
-        for name, count, tenants, first, last in sql.query(*_page(sql, wanted, now, limit=limit, after=after))
+        _Counted(name, int(count or 0), sql.read_time(first), sql.read_time(last))
+        for name, count, first, last in sql.query(*_page(sql, wanted, now, limit=limit, after=after))
     ]
     names = [row.fingerprint for row in page]
     groups: dict[str, FailureGroup] = FailureGroup.objects.using(sql.alias).in_bulk(names)
     trends, samples = _trends(sql, names, wanted.tenant, now=now), _samples(names, wanted.tenant)
+    tenants = _tenants(sql, names, wanted.tenant)
     return [
         _overview(groups[row.fingerprint], row, now, trend=trends[row.fingerprint],
-                  sample=samples.get(row.fingerprint), is_operator=wanted.tenant is None)
+                  tenants=tenants.get(row.fingerprint, 0), sample=samples.get(row.fingerprint),
+                  is_operator=wanted.tenant is None)
         for row in page
         if row.fingerprint in groups
     ]  # fmt: skip
@@ -140,12 +141,9 @@ def _page(
     sql: Sql, wanted: GroupFilter, now: dt.datetime, *, limit: int, after: GroupPlace | None
 ) -> tuple[str, list[Any]]:
     inner, params = _where({"group_id": wanted.fingerprint or None, "tenant": wanted.tenant})
-    # Tenant by tenant first: counting distinct ones would sort all rows.
     counted = (
-        "SELECT group_id, SUM(n) AS n, SUM(CASE WHEN tenant = '' THEN 0 ELSE 1 END) AS tenants,"
-        " MIN(first_at) AS first_at, MAX(last_at) AS last_at"
-        " FROM (SELECT group_id, tenant, COUNT(*) AS n, MIN(failed_at) AS first_at, MAX(failed_at) AS last_at"
-        f" FROM taskyard_failure{inner} GROUP BY group_id, tenant) AS of_tenants GROUP BY group_id"
+        "SELECT group_id, COUNT(*) AS n, MIN(failed_at) AS first_at, MAX(failed_at) AS last_at"
+        f" FROM taskyard_failure{inner} GROUP BY group_id"
     )
     conditions, more = _conditions(sql, wanted, now)
     last = "COALESCE(c.last_at, g.seen_at)"
@@ -156,7 +154,7 @@ def _page(
     join = "LEFT" if wanted.empty and wanted.tenant is None else "INNER"
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     statement = (
-        "SELECT g.fingerprint, c.n, c.tenants, c.first_at, c.last_at FROM taskyard_failuregroup AS g"
+        "SELECT g.fingerprint, c.n, c.first_at, c.last_at FROM taskyard_failuregroup AS g"
         f" {join} JOIN ({counted}) AS c ON c.group_id = g.fingerprint{where}"
         f" ORDER BY {last} DESC, g.fingerprint DESC LIMIT {limit}"
     )
@@ -192,6 +190,20 @@ def _conditions(sql: Sql, wanted: GroupFilter, now: dt.datetime) -> tuple[list[s
     return conditions, params
 
 
+def _tenants(sql: Sql, names: Sequence[str], tenant: str | None) -> dict[str, int]:
+    """Of how many tenants jobs stand failed in each of these groups."""
+    if not names:
+        return {}
+    equal, params = _where({"tenant": tenant})
+    # Tenant by tenant first: counting distinct ones would sort all rows.
+    rows = sql.query(
+        "SELECT group_id, COUNT(*) FROM (SELECT DISTINCT group_id, tenant FROM taskyard_failure"
+        f"{equal}{' AND' if equal else ' WHERE'} tenant <> '' AND group_id IN ({', '.join(['%s'] * len(names))}))"
+        " AS of_tenants GROUP BY group_id", [*params, *names],
+    )  # fmt: skip
+    return dict(rows)
+
+
 def _trends(sql: Sql, names: Sequence[str], tenant: str | None, *, now: dt.datetime) -> dict[str, tuple[int, ...]]:
     hours = {name: [0] * TREND_HOURS for name in names}
     if names:
@@ -224,8 +236,8 @@ def _samples(names: Sequence[str], tenant: str | None) -> dict[str, uuid.UUID]:
 
 
 def _overview(
-    group: FailureGroup, row: _Counted, now: dt.datetime, *, trend: tuple[int, ...], sample: uuid.UUID | None,
-    is_operator: bool,
+    group: FailureGroup, row: _Counted, now: dt.datetime, *, trend: tuple[int, ...], tenants: int,
+    sample: uuid.UUID | None, is_operator: bool,
 ) -> GroupOverview:  # fmt: skip
     said = Said(group.state, group.snoozed_until, group.snoozed_release)
     state = state_now(said, now=now, release=get_settings().release)
@@ -236,7 +248,7 @@ def _overview(
         snoozed_until=group.snoozed_until if is_snoozed else None,
         snoozed_release=group.snoozed_release if is_snoozed else "", reopened_at=group.reopened_at,
         note=group.note if is_operator else "", first_release=group.first_release if is_operator else "",
-        count=row.jobs, tenants=row.tenants, sample_job=sample, trend=trend, seen_at=group.seen_at,
+        count=row.jobs, tenants=tenants, sample_job=sample, trend=trend, seen_at=group.seen_at,
         first_seen_at=group.first_seen_at if is_operator or row.first_at is None else row.first_at,
         last_seen_at=row.last_at,
     )  # fmt: skip
