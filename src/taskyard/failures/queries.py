@@ -95,6 +95,7 @@ class _Counted(NamedTuple):
     jobs: int
     first_at: dt.datetime | None
     last_at: dt.datetime | None
+    tenants: int = 0
 
 
 def list_groups(
@@ -112,9 +113,8 @@ def list_groups(
     tenants = _tenants(sql, names, wanted.tenant)
     return [
         _overview(groups[row.fingerprint], row, now, trend=trends[row.fingerprint],
-                  tenants=tenants.get(row.fingerprint, 0), sample=samples.get(row.fingerprint),
-                  is_operator=wanted.tenant is None)
-        for row in page
+                  sample=samples.get(row.fingerprint), is_operator=wanted.tenant is None)
+        for row in (each._replace(tenants=tenants.get(each.fingerprint, 0)) for each in page)
         if row.fingerprint in groups
     ]  # fmt: skip
 
@@ -236,8 +236,8 @@ def _samples(names: Sequence[str], tenant: str | None) -> dict[str, uuid.UUID]:
 
 
 def _overview(
-    group: FailureGroup, row: _Counted, now: dt.datetime, *, trend: tuple[int, ...], tenants: int,
-    sample: uuid.UUID | None, is_operator: bool,
+    group: FailureGroup, row: _Counted, now: dt.datetime, *, trend: tuple[int, ...], sample: uuid.UUID | None,
+    is_operator: bool,
 ) -> GroupOverview:  # fmt: skip
     said = Said(group.state, group.snoozed_until, group.snoozed_release)
     state = state_now(said, now=now, release=get_settings().release)
@@ -248,7 +248,7 @@ def _overview(
         snoozed_until=group.snoozed_until if is_snoozed else None,
         snoozed_release=group.snoozed_release if is_snoozed else "", reopened_at=group.reopened_at,
         note=group.note if is_operator else "", first_release=group.first_release if is_operator else "",
-        count=row.jobs, tenants=tenants, sample_job=sample, trend=trend, seen_at=group.seen_at,
+        count=row.jobs, tenants=row.tenants, sample_job=sample, trend=trend, seen_at=group.seen_at,
         first_seen_at=group.first_seen_at if is_operator or row.first_at is None else row.first_at,
         last_seen_at=row.last_at,
     )  # fmt: skip
