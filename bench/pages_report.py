@@ -1,6 +1,7 @@
 """PAGES.md: how long each page took, and on what that was measured."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ FILE = Path(__file__).parent / "PAGES.md"
 def save(found: dict[str, dict[str, Any]], options: argparse.Namespace, about: dict[str, Any]) -> None:
     """Write the table anew; ``about``: :func:`~bench.results.circumstances` before the first request."""
     machine, versions = about["machine"], about["versions"]
-    command = " ".join(["python -m bench.pages", *sys.argv[1:]])
+    # Where a kept database was is of no interest: rows are the same in every one.
+    command = re.sub(r" --url \S+", "", " ".join(["python -m bench.pages", *sys.argv[1:]]))
     slowest = max(found, key=lambda page: float(found[page]["p95_ms"]))
     worst = found[slowest]["p95_ms"]
     words = [
