@@ -102,8 +102,9 @@ def leaf_and_retry(page: Any, site: str, job: Any) -> list[str]:
     wide = []
     for path in ("job/", f"job/{job}/change/", "failuregroup/", "batch/", "queuesetting/", "worker/", "auditentry/"):
         page.goto(f"{site}/admin/taskyard/{path}")
-        # What is wide scrolls within itself.
-        if page.evaluate("document.documentElement.scrollWidth") > 320:
+        # Nor may a list hide columns behind a scroll bar of its own.
+        lists = "[...document.querySelectorAll('.results, .taskyard-wide')].some(it => it.scrollWidth > it.clientWidth)"
+        if page.evaluate("document.documentElement.scrollWidth") > 320 or page.evaluate(lists):
             wide.append(path)
     page.goto(f"{site}/admin/taskyard/job/?state=failed")
     page.locator(f'input[name="_selected_action"][value="{job}"]').check()

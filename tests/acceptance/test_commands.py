@@ -524,7 +524,7 @@ def test_doctor_names_work_without_a_worker_and_the_fix(shop: Shop) -> None:
     shop.enqueue("count.enqueue(number=3)")
     done = shop.run("doctor")
     assert done.returncode == 1
-    assert "queue low: 1 jobs wait and no live worker consumes it" in done.stdout
+    assert "queue low: 1 job waits and no live worker consumes it" in done.stdout
     assert "fix: Start one: taskyard worker -Q low" in done.stdout
 
 

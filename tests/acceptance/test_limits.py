@@ -25,7 +25,8 @@ def test_time_limits_are_recorded_within_seconds_and_their_children_replaced(pro
     failed = wait_for_state(failing.id, "failed")
     assert failed.error["reason"] == "time-limit"
     assert failed.finished_at - failed.started_at < LIMIT + RECORDED_WITHIN
-    assert [attempt.error_type for attempt in _attempts(failing)] == ["TimeLimitExceeded"]
+    [ended] = _attempts(failing)
+    assert (ended.error_type, ended.error_message) == ("TimeLimitExceeded", "it was ended after 1 s, its time limit")
 
     assert wait_for_state(retried.id, "succeeded").result == "second"
     [over] = _attempts(retried)

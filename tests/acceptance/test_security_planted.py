@@ -1,16 +1,27 @@
-"""Twenty forms of secrets, in what tasks raise, report and return: in no text that is stored, logged or printed."""
+"""Twenty forms of secrets, in what tasks raise, report and return: in no text that is stored, logged or shown."""
 
 import base64
+import datetime as dt
 import json
 from collections.abc import Iterator
 
 import pytest
 from django.apps import apps
+from django.contrib.auth.models import Permission, User
 from django.db import connections, models
+from django.test import Client, override_settings
 
+from taskyard.jobs.queries import JobFilter
 from taskyard.jobs.redaction import PAYLOAD, REDACTED
 from taskyard.models import Failure, FailureGroup, Job
-from tests.app.spills import FORMS
+from taskyard.operations import Actor, failures, jobs, queues, schedules, tokens
+from taskyard.operations.bulk import order
+from taskyard.runtime.fields import JsonTextField
+from taskyard.schedules import Every
+from taskyard.schedules.backfill import Wish
+from tests.app.spills import FORMS, blurts
+from tests.integration.shelf import register
+from tests.walk import Walk, unanswered
 from tests.workers import Project, wait_until_idle
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -19,8 +30,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CANARIES = ("Canary", base64.b64encode(b"Canary").decode(), "7351902468")
 #: Arguments that are secrets, by what makes them so.
 GIVEN = {
-    "task": 'blurts.enqueue("CanaryWord")',
-    "setting": 'blurts.enqueue("harmless", answer="CanaryAnswer")',
+    "task": 'with Batch.open("spilt") as batch: batch.enqueue(blurts, word="CanaryWord")',
+    "setting": 'blurts.using(unique_key="token=CanaryUnique").enqueue("harmless", answer="CanaryAnswer")',
     "nested": 'blurts.enqueue("harmless", login={"user": "bob", "password": "CanaryNested \'quoted\'"})',
     "number": 'blurts.enqueue("harmless", pin=7351902468)',
     "celery": 'plainly.delay("bob", "CanaryPlain")',
@@ -37,7 +48,7 @@ def texts() -> Iterator[tuple[str, str]]:
     for model in apps.get_app_config("taskyard").get_models():
         hidden = GIVEN_COLUMNS.get(model._meta.model_name or "", ())
         columns = [f for f in model._meta.concrete_fields if f.attname not in hidden]
-        names = [f.attname for f in columns if isinstance(f, (models.CharField, models.TextField))]
+        names = [f.attname for f in columns if isinstance(f, (models.CharField, models.TextField, JsonTextField))]
         for row in model._base_manager.using("default").values(*names) if names else ():
             yield from ((f"{model._meta.model_name}.{name}", str(value)) for name, value in row.items())
 
@@ -47,28 +58,51 @@ def found(where: str, text: str) -> list[str]:
     return [f"{where}: …{text[max(0, at - 80) : at + 40]}…" for _, at in places]
 
 
-def test_planted_secrets_are_in_no_stored_text_no_log_and_no_command(project: Project) -> None:
+#: What an operator says, with a secret in it.
+SAID = "the server is back, password=CanarySaid"
+
+
+@pytest.mark.timeout(600)
+def test_planted_secrets_are_in_no_stored_text_no_log_no_command_and_no_page(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
     assert len(FORMS) + len(GIVEN) == 20
+    log = plant(project)
+
+    assert Job.objects.filter(state="failed").count() == Failure.objects.count() == 20
+    assert Job.objects.filter(state="succeeded").count() == len(FORMS)
+    # They were there, and what stands beside them still is.
+    assert CANARIES[0] in repr(list(Job.objects.values("result")))
+    assert "is refused" in log and "raised unexpected" in log and "succeeded in" in log
+    said = by_commands(project)
+    assert said.count("is refused") > 5
+    with override_settings(TASKYARD=project.taskyard):
+        operate()
+        pages = list(shown())
+    stored = list(texts())
+    assert sum(REDACTED in text for _, text in stored) > 100
+    told = [leak for where, text in [*stored, *pages] for leak in found(where, text)]
+    told += found("log", log) + found("commands", said) + found("log of the pages", caplog.text)
+    assert not told, "\n".join(told)
+
+
+def plant(project: Project) -> str:
+    """Let jobs spill them all; the log of the worker."""
     project.taskyard = {"SENSITIVE": ["answer"]}
     worker = project.start_worker("-c", "2", "-E", "-l", "debug")
     project.run_python(
+        "from taskyard import Batch\n"
         "from tests.app.spills import *\n"
         "for form in FORMS:\n"
         "    by_form.enqueue(form, 'seed'), returns.enqueue(form, 'seed')\n" + "\n".join(GIVEN.values())
     )
     wait_until_idle(60)
     worker.stop()
+    return worker.output()
 
-    assert Job.objects.filter(state="failed").count() == Failure.objects.count() == 20
-    assert Job.objects.filter(state="succeeded").count() == len(FORMS)
-    # They were there, and what stands beside them still is.
-    assert CANARIES[0] in repr(list(Job.objects.values("result")))
-    stored = list(texts())
-    assert sum(REDACTED in text for _, text in stored) > 100
-    told = [leak for where, text in stored for leak in found(where, text)]
-    log = worker.output()
-    assert "is refused" in log and "raised unexpected" in log and "succeeded in" in log
-    told += found("log", log)
+
+def by_commands(project: Project) -> str:
+    """What they print."""
     ids = [str(one) for one in Job.objects.values_list("id", flat=True)]
     groups = list(FailureGroup.objects.values_list("pk", flat=True))
     lists = [["jobs", "list", "--limit", "99"], ["failures", "list", "--limit", "99"], ["doctor"], ["status"]]
@@ -76,7 +110,7 @@ def test_planted_secrets_are_in_no_stored_text_no_log_and_no_command(project: Pr
     words += [["jobs", "show", one] for one in ids] + [["failures", "show", one] for one in groups]
     words += [["jobs", "show", one, "--json"] for one in ids[::2]] + [["failures", "show", groups[0], "--json"]]
     connections.close_all()
-    said = project.run_python(
+    return project.run_python(
         "from django.core.management import call_command\n"
         f"for words in {json.dumps(words)}:\n"
         "    try:\n"
@@ -84,6 +118,44 @@ def test_planted_secrets_are_in_no_stored_text_no_log_and_no_command(project: Pr
         "    except SystemExit:\n"
         "        pass\n"
     )
-    assert said.count("is refused") > 5
-    told += found("commands", said)
-    assert told == []
+
+
+def operate() -> None:
+    """What operators do leaves texts as well: schedules with their versions, decisions, back-fills, the audit."""
+    actor, hour = Actor.system("the test"), dt.timedelta(hours=1)
+    for word in ("CanaryFirst", "CanarySecond"):
+        said = {"word": word, "login": {"password": "CanaryDefined"}}
+        row = schedules.define(actor, name="spilling", recurrence=Every(hour), task=blurts, kwargs=said)
+    schedules.run(actor, row, reason=SAID)
+    schedules.backfill(actor, row, Wish(since=dt.datetime.now(dt.UTC) - 2 * hour, queue="celery"), reason=SAID)
+    schedules.pause(actor, row, reason=SAID)
+    queues.pause(actor, ["celery"], reason=SAID)
+    failed = Job.objects.filter(state="failed", task="app.blurts").first()
+    jobs.copy(actor, failed.id, kwargs={**failed.kwargs, "answer": "CanaryCopied"}, reason=SAID)
+    jobs.cancel(actor, [jobs.copy(actor, failed.id).id], reason=SAID)
+    order.start(actor, order.order(actor, "discard", JobFilter(states=("failed",)), reason=SAID))
+    register(dt.datetime.now(dt.UTC), "celery")
+    group = FailureGroup.objects.first().pk
+    failures.note(actor, group, SAID)
+    failures.snooze(actor, group, until=dt.datetime.now(dt.UTC) + hour, reason=SAID)
+
+
+def shown() -> Iterator[tuple[str, str]]:
+    """Every page, document and stream, to people and programs with and without payload."""
+    seen = []
+    for blind in (False, True):
+        user = User.objects.create_user(f"ann{blind}", is_staff=True, is_superuser=not blind)
+        user.user_permissions.set(Permission.objects.exclude(codename="view_payload"))
+        browser = Client()
+        browser.force_login(user)
+        scopes = sorted(tokens.permissions() - ({"view_payload"} if blind else set()))
+        secret = tokens.create(Actor.system(), "a program", scopes=scopes).secret
+        # Each form once, and to whoever sees none of them a few of each kind.
+        most = 2 if blind else 60
+        seen += Walk(browser, most=most).go().seen
+        seen += Walk(Client(headers={"Authorization": f"Bearer {secret}"}), under="taskyard/", most=most).go().seen
+    assert not unanswered(seen), "\n".join(unanswered(seen))
+    assert sum(REDACTED in each.text for each in seen) > 100
+    for each in seen:
+        # A time zone is called so.
+        yield f"{each.method} {each.address}: {each.status}", each.text.replace("Atlantic/Canary", "")

@@ -12,7 +12,7 @@ from django.test import Client, override_settings
 from taskyard.models import Schedule, Worker
 from taskyard.tasks.doors import door, open_door
 from tests.integration.forms import sent_by
-from tests.integration.verb_cases import TABLE, TOLD, Answer, Stage, Surface, ask, tenant_of
+from tests.integration.verb_cases import TOLD, Answer, Stage, Surface, ask, tenant_of
 
 pytestmark = pytest.mark.django_db
 
@@ -55,6 +55,8 @@ PAGES: dict[str, Callable[..., Any]] = {
     "job.discard": send("job/{failed}/discard/"),
     "job.edit": send("job/{failed}/edit/", kwargs='{"n": 3}', args="[]"),
     "job.copy": send("job/{failed}/copy/", kwargs='{"n": 3}', args="[]"),
+    # They stand on the page of the job.
+    "job.items": look("job/{failed}/change/"),
     "many.retry": send("job/all/retry/?state=failed"),
     "many.cancel": send("job/all/cancel/?state=pending"),
     "many.discard": send("job/all/discard/?task=app.nothing"),
@@ -107,13 +109,25 @@ def use(page: Any, user: User, stage: Stage) -> tuple[Answer, str]:
     return Answer.DONE, text
 
 
-#: Left to code and to the command line: enqueuing, pruning, what is said of tenants, back-fills.
-WITHOUT = frozenset(
-    verb for verb in TABLE
-    if verb.startswith(("tenant.", "apitoken."))
-    or verb in ("job.enqueue", "job.items", "job.prune", "job.count_prunable", "schedule.run_declared",
-                "schedule.backfill", "schedule.look_ahead", "schedule.cancel_backfill")
-)  # fmt: skip
+_NO_TENANTS = "there is no page of tenants yet: the command line and the API have them"
+_AT_A_TERMINAL = "with --dry-run before it, by whoever watches how it goes"
+_NO_SECRETS = "a secret that is shown on a page stays in browsers and in what stands before them; so for its kind"
+WITHOUT = {
+    "job.enqueue": "arguments are what code says, with types; a job that is there already is copied",
+    "job.prune": "deletes what nothing brings back: RETENTION does it by itself",
+    "job.count_prunable": "comes before the one above",
+    "tenant.list": _NO_TENANTS,
+    "tenant.pause": _NO_TENANTS,
+    "tenant.resume": _NO_TENANTS,
+    "tenant.limit": _NO_TENANTS,
+    "schedule.run_declared": "those of other clocks may have no row, and so no page; those with one have Run now",
+    "schedule.backfill": _AT_A_TERMINAL,
+    "schedule.look_ahead": _AT_A_TERMINAL,
+    "schedule.cancel_backfill": "a back-fill is ended where it was begun",
+    "apitoken.list": _NO_SECRETS,
+    "apitoken.create": _NO_SECRETS,
+    "apitoken.revoke": _NO_SECRETS,
+}
 ADMIN = Surface("admin", PAGES, use, WITHOUT)
 
 
@@ -123,5 +137,4 @@ def test_a_page_answers_as_the_table_says(verb: str) -> None:
 
 
 def test_the_admin_says_what_it_leaves_out() -> None:
-    assert set(PAGES) | WITHOUT == set(TABLE)
-    assert not set(PAGES) & WITHOUT
+    ADMIN.says_of_each_verb()

@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+import uuid
 
 import pytest
 from celery import Celery as PlainCelery
 
 from taskyard.celery import Celery, get_app
 from taskyard.celery.application import DEFAULTS
+from taskyard.entrypoint.commands.tasks import documents
+from taskyard.jobs.models import Job
 
 
 @pytest.mark.parametrize("name", sorted(DEFAULTS))
@@ -54,6 +57,31 @@ def test_a_projects_celery_module_can_make_its_app_before_django_is_set_up() -> 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_web_process_enqueues_by_name_a_task_that_nothing_has_imported_there() -> None:
+    code = (
+        "import django; django.setup(); from taskyard.tasks import registry; "
+        "from taskyard.operations import Actor, jobs; "
+        "assert registry.find('app.nothing') is None; print(jobs.enqueue(Actor.system('web'), 'app.nothing').id)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    assert Job.objects.get().id == uuid.UUID(done.stdout.strip())
+
+
+@pytest.mark.django_db
+def test_a_task_without_limits_is_listed_with_those_of_the_settings() -> None:
+    get_app().conf.task_time_limit = 300
+    try:
+        limits = {task["name"]: task["time_limit_seconds"] for task in documents()}
+    finally:
+        get_app().conf.task_time_limit = None
+
+    assert (limits["app.nothing"], limits["app.over_time"]) == (300.0, 1.0)
 
 
 def test_our_app_is_a_celery_app() -> None:

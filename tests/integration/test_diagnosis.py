@@ -14,6 +14,7 @@ from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
+from taskyard.celery.worker.settler import PutBack, handle
 from taskyard.jobs import queries
 from taskyard.jobs.detail import find_job
 from taskyard.models import Attempt, Job, Lease, QueueSetting, TenantSetting
@@ -263,3 +264,10 @@ def test_a_job_that_put_itself_back_is_not_said_to_wait_for_its_tenant() -> None
     assert "its tenant 'limbo' is not ready (not yet); looked at again at " in waits_because(job)
     Attempt.objects.create(job=job, number=1, error_type="Snoozed", ended_at=NOW)
     assert "its time has not come" in waits_because(job)
+
+
+def test_a_job_that_no_worker_knows_is_not_said_to_wait_for_its_time() -> None:
+    job = put(NOW, task="app.gone", state="queued", publishes=1, published_at=NOW)
+    handle(PutBack(job.id, "app.gone"))
+    job.refresh_from_db()
+    assert "a worker that does not know task 'app.gone' gave it back; looked at again at " in waits_because(job)

@@ -170,7 +170,7 @@ def test_doctor_names_stuck_threads_failing_turns_and_agents_that_nobody_carries
     assert list(agents.agents()) == [], "no worker at all is another check's finding"
     good = carrying()
     [finding] = agents.agents()
-    assert (finding.level, finding.finding) == ("ok", "4 in 1 processes, all of them moving")
+    assert (finding.level, finding.finding) == ("ok", "4 in 1 process, all of them moving")
     Worker.objects.filter(id=good.id).update(
         pulse={"agents": {"feeder": tick(2 * STALLED), "pruner": tick(failures=3)}}
     )

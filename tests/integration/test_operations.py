@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from taskyard.errors import (
+    Discard,
     DuplicateJob,
     JobCancelled,
     NotAllowed,
@@ -26,8 +27,8 @@ from taskyard.errors import (
 from taskyard.jobs.current import entered
 from taskyard.jobs.models import Job
 from taskyard.jobs.queries import JobFilter
-from taskyard.models import AuditEntry
-from taskyard.operations import Actor, audit, jobs, queues, schedules
+from taskyard.models import ApiToken, AuditEntry, QueueSetting
+from taskyard.operations import Actor, audit, jobs, queues, schedules, tokens
 from taskyard.operations.bulk import order, run
 from taskyard.operations.bulk.pacing import paced
 from taskyard.operations.bulk.selection import selection_from_json
@@ -466,6 +467,43 @@ def test_whoever_may_no_more_when_it_runs_has_nothing_done(change: str) -> None:
     assert states()["failed"] == 2
 
 
+def test_a_secret_in_a_reason_is_stored_nowhere() -> None:
+    said = "the server is back, password=Sesame-1"
+    row = Schedule.objects.define(name="nightly", recurrence=Every(dt.timedelta(hours=1)), task=tasks.nothing)
+    schedules.pause(SYSTEM, row, reason=said)
+    queues.pause(SYSTEM, ["low"], reason=said)
+    row.refresh_from_db()
+    kept = [row.pause_reason, QueueSetting.objects.get().reason, *AuditEntry.objects.values_list("reason", flat=True)]
+    assert kept == ["the server is back, password=[redacted]"] * 4
+
+
+def by_token(user: User | None) -> Actor:
+    actor = tokens.actor_of(tokens.create(SYSTEM, "t", scopes=["discard_job"], user=user).secret, via="api")
+    assert actor is not None
+    return actor
+
+
+@EAGER
+@pytest.mark.parametrize("whose", ["nobody's", "a user's"])
+@pytest.mark.parametrize("end", ["revoked", "deleted", "expired"])
+def test_what_a_token_began_is_not_done_once_somebody_ended_it(whose: str, end: str) -> None:
+    failed(2)
+    actor = by_token(user_with("discard_job") if whose == "a user's" else None)
+    ask = order.order(actor, "discard", JobFilter())
+    if end == "revoked":
+        tokens.revoke(SYSTEM, actor.token)
+    elif end == "deleted":
+        ApiToken.objects.all().delete()
+    else:
+        ApiToken.objects.update(expires_at=timezone.now())
+    job, entry = Job.objects.get(id=order.start(actor, ask).id), AuditEntry.objects.get(verb="discard")
+    if end == "expired":
+        assert (job.state, entry.after["ended"], states().get("failed")) == ("succeeded", "done", None)
+    else:
+        assert (job.state, entry.after["ended"], states()["failed"]) == ("cancelled", "aborted", 2)
+        assert job.error["message"].startswith("it was asked for with a key to the HTTP API that was revoked")
+
+
 class Stopped:
     """A running job that is asked to stop after some looks."""
 
@@ -495,6 +533,25 @@ def test_a_cancel_of_the_job_is_an_abort(batches_of_two: None) -> None:
     entry = AuditEntry.objects.get()
     assert (entry.count, entry.after["ended"]) == (4, "aborted")
     assert states() == {"failed": 2, "cancelled": 4, "pending": 1}
+
+
+@pytest.mark.parametrize("how", ["its token is revoked", "its user loses the permission"])
+def test_whoever_may_no_more_while_it_runs_has_no_further_batch_done(how: str, batches_of_two: None) -> None:
+    failed(6)
+    user = user_with("discard_job")
+    actor = by_token(None) if how == "its token is revoked" else Actor.of_user(user)
+    job = Stopped(order.start(actor, order.order(actor, "discard", JobFilter())).id, 99)
+
+    def end(*said: Any) -> None:
+        if how == "its token is revoked":
+            tokens.revoke(SYSTEM, actor.token)
+        user.user_permissions.clear()
+
+    job.progress = end  # type: ignore[method-assign]
+    with entered(job), pytest.raises(Discard):  # type: ignore[arg-type]
+        operate(entry=AuditEntry.objects.get(verb="discard").pk)
+    entry = AuditEntry.objects.get(verb="discard")
+    assert (entry.count, entry.after["ended"], states()["failed"]) == (2, "aborted", 4)
 
 
 def test_a_run_that_was_cut_off_goes_on_where_it_was_and_counts_each_job_once(

@@ -14,6 +14,7 @@ import pytest
 from django.db import connection
 
 from taskyard import Batch
+from taskyard.batches import cancelling
 from taskyard.batches.cancelling import is_unfinished
 from taskyard.batches.queries import find_batch
 from taskyard.celery.broker.job_rows import JobRows
@@ -29,6 +30,7 @@ from taskyard.jobs.models import Job
 from taskyard.jobs.queries import JobFilter
 from taskyard.jobs.rows.newjob import NewJob
 from taskyard.jobs.rows.sql import Sql
+from taskyard.operations import Actor, tenants
 from taskyard.operations.bulk.order import selected
 from taskyard.operations.bulk.selection import Place
 from taskyard.outbox.feeder import Feeder
@@ -257,6 +259,10 @@ def _looking_at_queues() -> Callable[[], object]:
     return lambda: queries.queue_overview(NOW)
 
 
+def _looking_at_tenants() -> Callable[[], object]:
+    return lambda: tenants.list_(Actor.system("root"))
+
+
 def _listing_the_failed() -> Callable[[], object]:
     return lambda: (
         queries.list_jobs(JobFilter(states=("failed",)), limit=20),
@@ -298,6 +304,11 @@ def _following_a_batch() -> Callable[[], object]:
     return act
 
 
+def _cancelling_a_batch() -> Callable[[], object]:
+    batch = _members()
+    return lambda: cancelling.cancel([batch.id], NOW)
+
+
 Act = tuple[Callable[[], Callable[[], object]], set[str]]
 #: What agents do for each job or all the time: the act, and the indexes through which it reads the table.
 HOT: dict[str, Act] = {
@@ -315,8 +326,10 @@ HOT: dict[str, Act] = {
 #: What people do: with the statistics of an empty table PostgreSQL takes sorting the whole of it for cheap.
 LISTING: dict[str, Act] = {
     "looking at queues": (_looking_at_queues, {*LANE_FIRST, *OUT, "taskyard_job_finished"}),
+    "looking at tenants": (_looking_at_tenants, {"taskyard_job_feed", *OUT}),
     "listing the failed": (_listing_the_failed, {"taskyard_job_finished"}),
     "listing what is out": (_listing_what_is_out, {*OUT, "taskyard_job_root", KEY}),
+    "cancelling a batch": (_cancelling_a_batch, {"taskyard_job_batch", KEY}),
 }
 
 
@@ -333,6 +346,17 @@ def test_every_statement_reads_the_job_table_through_its_index(filled: str) -> N
         if strays or unused or not read:
             wrong[name] = (strays, unused)
     assert not wrong, f"with statistics {filled}: {json.dumps(wrong, indent=1, default=list)}"
+
+
+def test_a_batch_that_is_most_of_the_table_is_followed_through_its_index(filled: str) -> None:
+    with Batch.open("all of it") as batch:
+        pass
+    Job.objects.update(batch=batch.id, state="pending", due=True, finished_at=None)
+    Batch.objects.filter(id=batch.id).update(state="running", total=ROWS)
+    if filled == "fresh":
+        analyze()
+    read = read_through(lambda: find_batch(batch.id, NOW))
+    assert list(read.values()) == [{"taskyard_job_batch"}], read
 
 
 def test_beside_a_flood_others_are_looked_for_through_the_index() -> None:
@@ -428,3 +452,18 @@ def _updates() -> tuple[int, int]:
         cursor.execute("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'taskyard_job'")
         row: tuple[int, int] = cursor.fetchone()
         return row
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="only its plans say how many rows were looked at")
+def test_cancelling_a_batch_looks_at_no_member_that_ended(filled: str) -> None:
+    batch = _members()
+    with statements() as seen:
+        cancelling.cancel([batch.id], NOW)
+    asked = [each for each in seen if '"lane" <=' in each[0]]
+    assert asked
+    for sql, params in asked:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params)
+            found = json.dumps(cursor.fetchone()[0])
+        # All of those that it asks about are cancelled by now, so that whatever it looks at is in vain.
+        assert sum(map(int, re.findall(r'"Rows Removed by Filter": (\d+)', found))) < 100, found

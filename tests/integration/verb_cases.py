@@ -1,7 +1,8 @@
 """One table of what each verb answers to whom. Functions, commands, admin and API are asked the same (`ask`).
 
 A surface is a way to use the verbs: `Surface.words` says for each verb how it is asked there, `Surface.use` does it.
-What a surface does not offer is left out of its words by name, so that a new verb is not forgotten anywhere.
+What a surface does not offer is left out of its words by name, with the reason, so that a new verb is not forgotten
+anywhere.
 """
 
 import dataclasses
@@ -246,8 +247,14 @@ class Surface:
     words: Mapping[str, Any]
     #: Does it: an answer (``DONE`` where it was done, whatever to), and all that was said.
     use: Callable[[Any, User, Stage], tuple[Answer, str]]
-    #: Verbs that are not offered here.
-    without: frozenset[str] = frozenset()
+    #: Verbs that are not offered here, and why.
+    without: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def says_of_each_verb(self) -> None:
+        """Whether it is offered, or why not: of a new one too."""
+        assert set(self.words) | set(self.without) == set(TABLE)
+        assert not set(self.words) & set(self.without)
+        assert all(len(reason) > 20 for reason in self.without.values())
 
 
 def ask(surface: Surface, verb: str) -> None:

@@ -41,7 +41,7 @@ def test_its_jobs_are_counted_and_named(waiting: Job) -> None:
         tasks.visit.using(run_after=dt.timedelta(seconds=10)).enqueue()
     [finding] = tenants.not_ready()
     assert (finding.name, finding.level, finding.facts["reason"]) == ("tenant limbo", "warn", "tenant-not-ready")
-    assert "1 jobs wait until it can be entered" in finding.finding
+    assert "1 job waits until it can be entered" in finding.finding
     [one] = document("status")["tenants_not_entered"]
     assert (one["tenant"], one["waiting"]) == ("limbo", 1)
     out = io.StringIO()

@@ -60,3 +60,14 @@ def test_every_reading_command_takes_json() -> None:
     reading = (["status"], ["doctor"], ["tasks", "list"], ["queues", "list"], ["jobs", "list"], ["jobs", "show", "x"])
     for words in (*reading, ["jobs", "tail"], ["jobs", "prune", "--dry-run"], ["jobs", "retry", "x"], ["demo"]):
         assert cli.parse([*words, "--json"], "t").json is True
+
+
+@pytest.mark.parametrize(("words", "offered"), [([], "doctor"), (["failures"], "snooze")])
+def test_whoever_leaves_out_what_to_do_is_told_what_there_is(
+    words: list[str], offered: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.parse(words, "taskyard")
+
+    assert end.value.code == 2
+    assert offered in capsys.readouterr().err

@@ -6,6 +6,7 @@ import io
 import pytest
 
 from taskyard.entrypoint.screen import Screen, ago, bar, cut, duration
+from taskyard.monitoring.words import counted
 
 NOW = dt.datetime(2026, 11, 20, 12, 0, tzinfo=dt.UTC)
 
@@ -58,12 +59,31 @@ def test_no_color_is_respected_on_a_terminal(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_row_is_cut_at_the_edge_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("COLUMNS", "50")
     monkeypatch.setenv("NO_COLOR", "1")
     lines = Screen(Terminal(), Terminal()).table_lines(("A", "B"), [("x" * 10, "y" * 50)])
 
-    assert [len(line) for line in lines] == [13, 20]
+    assert [len(line.rstrip()) for line in lines] == [13, 50]
     assert lines[1].endswith("…")
+
+
+def test_columns_that_do_not_fit_stand_on_a_further_line_of_their_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "24")
+    monkeypatch.setenv("NO_COLOR", "1")
+    rows = [("first", 1_200, "x" * 30), ("second", 3, "short"), ("third", 4, "")]
+    lines = Screen(Terminal(), Terminal()).table_lines(("NAME", "COUNT", "WHY"), rows)
+
+    assert [line.rstrip() for line in lines] == [
+        "NAME    COUNT", "    WHY",
+        "first   1,200", "    " + "x" * 19 + "…",
+        "second      3", "    short",
+        "third       4",
+    ]  # fmt: skip
+
+
+def test_what_is_counted_agrees_with_its_number() -> None:
+    numbers = [counted(number, "job waits", more="jobs wait") for number in (0, 1, 2, 1_200)]
+    assert numbers == ["0 jobs wait", "1 job waits", "2 jobs wait", "1,200 jobs wait"]
 
 
 def test_a_bar_is_as_wide_as_asked_and_never_overflows() -> None:

@@ -32,6 +32,8 @@ HOUR = dt.timedelta(hours=1)
         ("GET https://a.example/x?y=1 failed", "GET http://b.example failed"),
         ("no mail to ann@example.com", "no mail to bob.b@example.org"),
         ("ids [1, 2, 3] are gone", "ids [4, 5] are gone"),
+        ("no answer from 10.0.0.9", "no answer from 10.0.0.12"),
+        ("no answer from 172.16.10.5:5432", "no answer from 10.20.30.40:5432"),
         ("a  b\nc", "a b c"),
     ],
 )

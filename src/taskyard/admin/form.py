@@ -28,6 +28,7 @@ from taskyard.schedules.models import Schedule
 from taskyard.schedules.recurrence.calendars import WEEKDAYS
 from taskyard.settings import get_settings
 from taskyard.tasks import registry
+from taskyard.tasks.doors import door
 from taskyard.tasks.payload import encode_arguments
 from taskyard.tenancy.context import current_tenant
 
@@ -306,6 +307,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
     def _try_call(self, data: Mapping[str, Any]) -> None:
         name, args, kwargs = data["task"], data["args"], data["kwargs"]
         encode_arguments(name, args, kwargs, get_settings().max_payload_bytes)
+        door("load_tasks")()
         task = registry.find(name)
         if task is None:
             return

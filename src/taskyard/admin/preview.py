@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from django.utils import timezone
 
 from taskyard.errors import TaskyardError
+from taskyard.monitoring.words import counted
 from taskyard.schedules.definitions.define import aim, preview
 from taskyard.schedules.definitions.definition import Definition
 from taskyard.schedules.models import Schedule
@@ -96,7 +97,7 @@ def _notes(due: Due, zone: dt.tzinfo, asked: dt.datetime) -> Iterator[str]:
 def _end(row: Schedule, definition: Definition, are_some: bool) -> str:
     bounds = definition.bounds
     if bounds.max_runs is not None and row.runs >= bounds.max_runs:
-        return f"It has run {row.runs} times, and is to run {bounds.max_runs} times at most."
+        return f"It has run {counted(row.runs, 'time', more='times')}, and is to run at most {bounds.max_runs:,}."
     if are_some:
         return "No further one."
     return "None: its calendars leave out all that can be foreseen." if bounds.calendars else "None: that time is over."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -68,6 +68,9 @@ class _Record(admin.ModelAdmin):  # type: ignore[type-arg]
     show_full_result_count = False
     sortable_by = ()
     list_select_related = ("schedule",)
+
+    class Media:
+        css: ClassVar = {"all": ["taskyard/admin/schedule.css"]}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -20,6 +20,7 @@ from django.utils import timezone
 from taskyard.admin.fields import MomentField
 from taskyard.admin.words import moment
 from taskyard.errors import TaskyardError, UnknownSchedule
+from taskyard.jobs.redaction import redact_text
 from taskyard.operations import Actor, schedules
 from taskyard.operations.acting.verbs import find_verb
 from taskyard.schedules.models import Schedule
@@ -57,7 +58,7 @@ def _run(row: Schedule, actor: Actor, said: Any) -> tuple[int, str]:
 def _pause(row: Schedule, actor: Actor, said: Any) -> tuple[int, str]:
     schedules.pause(actor, row, until=said["until"], reason=said["reason"])
     until = f" until {moment(said['until'])}" if said["until"] else ""
-    return messages.SUCCESS, f"Paused “{row}”{until}: {said['reason']}."
+    return messages.SUCCESS, f"Paused “{row}”{until}: {redact_text(said['reason'])}."
 
 
 def _resume(row: Schedule, actor: Actor, said: Any) -> tuple[int, str]:

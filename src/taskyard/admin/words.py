@@ -15,7 +15,9 @@ from django.utils.formats import date_format
 from taskyard.admin.fields import json_text
 from taskyard.errors import TaskyardError
 from taskyard.jobs.redaction import redact, shown_arguments
+from taskyard.monitoring.words import counted
 from taskyard.operations import Actor
+from taskyard.operations.bulk.order import Preview
 from taskyard.schedules.models import Schedule
 from taskyard.schedules.recurrence import explain, recurrence_from_json
 from taskyard.schedules.sources.reconcile import Change
@@ -63,6 +65,11 @@ def distance(at: dt.datetime, now: dt.datetime) -> str:
         if seconds >= 2 * size or size == 1:
             return f"in {seconds // size} {unit}" if at > now else f"{seconds // size} {unit} ago"
     return ""
+
+
+def previewed(seen: Preview, one: str, *, more: str) -> str:
+    """How many an order would be for: ``1 job waits``, ``more than 10,000 jobs wait``."""
+    return f"more than {seen.count:,} {more}" if seen.is_more else counted(seen.count, one, more=more)
 
 
 _OBJECTS = ("recurrence", "bounds")

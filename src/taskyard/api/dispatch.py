@@ -85,7 +85,8 @@ class Resource:
 
 def no_such_address(request: HttpRequest, rest: str = "") -> HttpResponse:
     """Below ``/api/v1/``, where nothing is."""
-    return _problem(request, Problem(404, "urn:taskyard:api:address", "Not found", "There is nothing at this address."))
+    says = "There is nothing at this address; openapi.json, below v1/, says what there is."
+    return _problem(request, Problem(404, "urn:taskyard:api:address", "Not found", says))
 
 
 def _problem(request: HttpRequest, problem: Problem, errors: Sequence[Mapping[str, str]] = ()) -> HttpResponse:

@@ -13,15 +13,13 @@ from taskyard.batches.models import Batch
 from taskyard.jobs.models import Job, JobQuerySet
 from taskyard.jobs.rows import tally
 from taskyard.jobs.rows.sql import Sql
-from taskyard.jobs.states import LANE_DUE, LANE_LATER, LANE_OUT, State
+from taskyard.jobs.states import LANE_OUT, State
 from taskyard.settings import get_settings
 from taskyard.tasks.doors import door
 
 #: Members cancelled in one transaction, and pieces that the caller waits for.
 PIECE = 500
 _PIECES = 4
-
-_OUTSTANDING = (LANE_LATER, LANE_DUE, LANE_OUT)
 
 
 def cancel(batch_ids: Iterable[uuid.UUID], now: dt.datetime, *, tenant: str | None = None) -> int:
@@ -48,18 +46,23 @@ def mark(batch_ids: Iterable[uuid.UUID], now: dt.datetime, *, tenant: str | None
 
 
 def begin(batch_ids: Iterable[uuid.UUID], now: dt.datetime) -> None:
-    """Cancel the first members of batches that were marked, at once."""
+    """Cancel the first members of batches that were marked, at once.
+
+    None that were handed over: whoever waits for this is not to wait until all members that ended were looked at.
+    """
     for batch_id in batch_ids:
         for _ in range(_PIECES):
-            if cancel_members(batch_id, now) < PIECE:
+            if _cancel(_to_cancel(batch_id), now) < PIECE:
                 break
 
 
 def cancel_members(batch_id: uuid.UUID, now: dt.datetime) -> int:
     """Cancel one piece of the members; how many were, or were asked to stop."""
-    ids = list(_to_cancel(batch_id).values_list("id", flat=True)[:PIECE])
-    if not ids:
-        ids = list(_handed_over(batch_id).values_list("id", flat=True)[:PIECE])
+    return _cancel(_to_cancel(batch_id), now) or _cancel(_handed_over(batch_id), now)
+
+
+def _cancel(members: JobQuerySet, now: dt.datetime) -> int:
+    ids = list(members.values_list("id", flat=True)[:PIECE])
     return int(door("cancel")(ids, now, reason="batch-cancelled")) if ids else 0
 
 
@@ -70,7 +73,7 @@ def is_unfinished(batch: Batch) -> bool:
     is_left = _to_cancel(batch.id).exists()
     if not is_left:
         # To look for those that stand in no lane is to look at all that have ended.
-        asked = Job.objects.visible_to(None).filter(batch=batch.id, lane__in=_OUTSTANDING).count()
+        asked = Job.objects.visible_to(None).filter(batch=batch.id, lane__lte=LANE_OUT).count()
         is_left = batch.total - batch.done > asked and _handed_over(batch.id).exists()
     if is_left:
         _nudge([batch.id], get_settings().database)
@@ -78,8 +81,9 @@ def is_unfinished(batch: Batch) -> bool:
 
 
 def _to_cancel(batch_id: uuid.UUID) -> JobQuerySet:
-    # Those that have not started first: the others are only asked.
-    rows = Job.objects.visible_to(None).filter(batch=batch_id, lane__in=_OUTSTANDING, cancel_requested_at=None)
+    # Those that have not started first: the others are only asked. A list of lanes would do without the index in that
+    # order, and read all members that ended.
+    rows = Job.objects.visible_to(None).filter(batch=batch_id, lane__lte=LANE_OUT, cancel_requested_at=None)
     return rows.order_by("lane")
 
 

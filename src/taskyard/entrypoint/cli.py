@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import NoReturn
 
 from taskyard.entrypoint.failures import KNOWN, Exit, UsageError, explain
 from taskyard.entrypoint.screen import Screen
@@ -49,9 +50,19 @@ def _commands(first: str) -> tuple[ModuleType, ...]:
     )  # fmt: skip
 
 
+class _Parser(argparse.ArgumentParser):
+    """Whoever leaves out what to do is told what there is."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.endswith((": COMMAND", ": VERB")):
+            self.print_help(sys.stderr)
+            self.exit(Exit.USAGE)
+        super().error(message)
+
+
 def build_parser(prog: str, first: str = "") -> argparse.ArgumentParser:
     """The whole command line; as little of it as the first word needs."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=prog, description="Background work for Django.", epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip

@@ -9,9 +9,12 @@ from typing import Any
 
 from taskyard.entrypoint.screen import Screen, ago, bar, duration, stamp
 from taskyard.jobs.detail import JobDetail
+from taskyard.jobs.progress.words import number
 from taskyard.jobs.queries import reason_of
 
 _WIDTH = 14
+#: Items that failed, of those that are kept.
+_MOST_ITEMS = 10
 
 
 def show(screen: Screen, detail: JobDetail, *, now: dt.datetime) -> None:
@@ -54,7 +57,7 @@ def _facts(detail: JobDetail, now: dt.datetime) -> Iterator[tuple[str, str]]:
     yield "root", str(job["root"]) if job["root"] and job["root"] != job["id"] else ""
     yield "children", ", ".join(f"{count:,} {state}" for state, count in sorted(detail.children.items()))
     yield "checkpoint", _compact(job["checkpoint"]) if job["checkpoint"] is not None else ""
-    yield "items", _compact(job["counts"]) if job["counts"] else ""
+    yield "items", _items(job["counts"] or {})
     yield "tags", ", ".join(job["tags"] or ())
     yield "trace", job["trace"]
 
@@ -89,8 +92,8 @@ def _progress(job: Mapping[str, Any]) -> str:
     if job["state"] == "running" and job["progress_at"] and job["progress_at"] < job["started_at"]:
         said = f"{said} (as the attempt before left it)"
     if not total:
-        return f"{current:g} {said}".strip()
-    return f"{bar(current / total)} {current:g} of {total:g} {said}".strip()
+        return f"{number(current)} {said}".strip()
+    return f"{bar(current / total)} {number(current)} of {number(total)} {said}".strip()
 
 
 def _arguments(job: Mapping[str, Any]) -> str:
@@ -100,6 +103,15 @@ def _arguments(job: Mapping[str, Any]) -> str:
     words = [_compact(value) for value in job["args"] or ()]
     words += [f"{name}={_compact(value)}" for name, value in (job["kwargs"] or {}).items()]
     return ", ".join(words) or "none"
+
+
+def _items(counts: Mapping[str, Any]) -> str:
+    """How many ended how, and below it those that failed."""
+    said = ", ".join(f"{value:,} {name}" for name, value in counts.items() if isinstance(value, int))
+    errors = counts.get("errors", ())
+    lines = [f"{each.get('item')}: {each.get('error')}" for each in errors[:_MOST_ITEMS]]
+    more = [f"and {len(errors) - _MOST_ITEMS:,} more; --json shows them"] if len(errors) > _MOST_ITEMS else []
+    return "\n".join([said, *lines, *more])
 
 
 def _limits(job: Mapping[str, Any]) -> str:

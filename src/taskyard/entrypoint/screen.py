@@ -28,11 +28,19 @@ _CODES = {
 
 #: Words that have a colour wherever a table shows them.
 _MEANINGS = {
-    "failed": "red", "fail": "red", "lost": "red", "silent": "red",
+    "failed": "red", "fail": "red", "lost": "red", "silent": "red", "no worker": "red",
     "succeeded": "green", "ok": "green", "alive": "green",
     "retrying": "yellow", "warn": "yellow", "paused": "yellow", "stopping": "yellow",
     "running": "cyan", "queued": "blue", "cancelled": "grey",
 }  # fmt: skip
+
+
+#: Before the further lines of a row that does not fit on one.
+_FURTHER = "    "
+#: An empty cell.
+_NOTHING = "-"
+#: So much of a text in the last column is worth to be read; less of it stands on a line of its own.
+_LEGIBLE = 30
 
 
 class Screen:
@@ -78,7 +86,9 @@ class Screen:
         return f"\033[{_CODES[colour]}m{text}\033[0m" if self.has_colour and colour else text
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, indent: str = "") -> None:
-        """Rows under their headings; numbers stand right, the last column is cut at the terminal's edge."""
+        """Rows under their headings; numbers stand right. Columns that do not fit stand on a further line of each row,
+        and a last column that does not is cut at the terminal's edge.
+        """
         for line in self.table_lines(columns, list(rows), indent=indent):
             self.line(line)
 
@@ -87,8 +97,15 @@ class Screen:
         cells = [[shown(value) for value in row] for row in rows]
         widths = [max([len(title), *(len(row[i]) for row in cells)]) for i, title in enumerate(columns)]
         numeric = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(columns))]
-        lines = [self._row(columns, widths, numeric, indent=indent, colour="grey")]
-        return lines + [self._row(row, widths, numeric, indent=indent) for row in cells]
+        parts = _folded(widths, self.width - len(indent))
+        lines = []
+        for row, colour in ((columns, "grey"), *((row, "") for row in cells)):
+            for number, part in enumerate(parts):
+                if number and all(cell == _NOTHING for cell in row[part]):
+                    continue
+                pad = indent + (_FURTHER if number else "")
+                lines.append(self._row(row[part], widths[part], numeric[part], indent=pad, colour=colour))
+        return lines
 
     def _row(
         self, cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool], *, indent: str, colour: str = ""
@@ -104,6 +121,18 @@ class Screen:
         return (indent + "  ".join(parts)).rstrip()
 
 
+def _folded(widths: Sequence[int], room: int) -> list[slice]:
+    """Which columns stand on one line; enough of the last one does where its beginning can be read."""
+    first, used, parts = 0, 0, []
+    for place, width in enumerate(widths):
+        needed = min(width, _LEGIBLE) if place == len(widths) - 1 else width
+        if place > first and used + needed > room:
+            parts.append(slice(first, place))
+            first, used = place, len(_FURTHER)
+        used += width + 2
+    return [*parts, slice(first, len(widths))]
+
+
 def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
@@ -111,7 +140,7 @@ def _is_number(value: Any) -> bool:
 def shown(value: Any) -> str:
     """A value as a table shows it."""
     if value is None or value == "":
-        return "-"
+        return _NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

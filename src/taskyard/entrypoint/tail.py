@@ -27,6 +27,8 @@ _OVERLAP = dt.timedelta(seconds=3)
 #: Bars on a terminal; the jobs that run longest have them.
 _MOST_BARS = 10
 _BAR_WIDTH = 20
+#: Narrower than this, a terminal has room for half of that.
+_WIDE = 100
 
 
 class Tail:
@@ -84,8 +86,9 @@ class Tail:
         )  # fmt: skip
 
     def _bar(self, job: JobSummary, progress: JobProgress) -> str:
-        share = self.screen.paint(bar((progress.percent or 0.0) / 100, _BAR_WIDTH), "cyan")
-        colours = len(share) - _BAR_WIDTH
+        width = _BAR_WIDTH if self.screen.width >= _WIDE else _BAR_WIDTH // 2
+        share = self.screen.paint(bar((progress.percent or 0.0) / 100, width), "cyan")
+        colours = len(share) - width
         return cut(f"{share} {job.task} {str(job.id)[-12:]} {says(progress)}", self.screen.width - 1 + colours)
 
     def _draw(self, lines: list[str]) -> None:

@@ -20,7 +20,8 @@ _DIFFERENT = (
     (re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+"), "<email>"),
     (re.compile(r"\b[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b", re.IGNORECASE), "<id>"),
     (re.compile(r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|\s?[+-]\d\d:?\d\d)?)?"), "<date>"),
-    (re.compile(r"\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b|\b\d\d:\d\d(?::\d\d(?:\.\d+)?)?\b"), "<date>"),
+    # Not a piece of 10.0.0.12: of some hosts it would look like a date, and of others not.
+    (re.compile(r"\b(?<![\d.])\d{1,2}[./]\d{1,2}[./]\d{2,4}\b(?!\.\d)|\b\d\d:\d\d(?::\d\d(?:\.\d+)?)?\b"), "<date>"),
     (
         re.compile(r"(?<!\w)[bru]?'(?:[^'\\]|\\.)*'(?!\w)|(?<!\w)[bru]?\"(?:[^\"\\]|\\.)*\"|`[^`]*`", re.DOTALL),
         "<text>",

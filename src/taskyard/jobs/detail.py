@@ -113,12 +113,16 @@ def _waits_because(job: Job, now: dt.datetime, held_back: HowHeld, *, is_operato
     # Which of them are ahead of it is told by looking at each.
     is_long = due[: _MOST_COUNTED + 1].count() > _MOST_COUNTED
     long = f"more than {_MOST_COUNTED:,} due jobs stand in its queue"
-    who = long if is_long else f"{_ahead(job):,} due jobs of its queue are older or more urgent"
-    return f"{who}; {busy} of {slots} slots of its queue are busy"
+    ahead = 0 if is_long else _ahead(job)
+    few = f"{ahead:,} due {'job of its queue is' if ahead == 1 else 'jobs of its queue are'} older or more urgent"
+    return f"{long if is_long else few}; {busy} of {slots} slots of its queue are busy"
 
 
 def _its_time(job: Job) -> str:
     at = f"{job.available_at:%Y-%m-%d %H:%M:%S} UTC"
+    if job.state == State.PENDING and job.publishes:
+        # Whatever else takes a job back counts its messages anew.
+        return f"a worker that does not know task {job.task!r} gave it back; looked at again at {at}"
     error = job.error or {}
     says = NOT_ENTERED.get(error.get("reason", ""))
     # An attempt whose body put the job back left a record: then what the row says is of an earlier one.

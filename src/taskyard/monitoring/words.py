@@ -21,3 +21,8 @@ def duration(seconds: float | dt.timedelta | None) -> str:
     first = next(place for place, number in enumerate((days, hours, minutes, 1)) if number)
     second = (days, hours, minutes, rest)[first + 1] if first < 3 else 0
     return f"{parts[first]} {parts[first + 1]}" if second else parts[first]
+
+
+def counted(count: int, one: str, *, more: str) -> str:
+    """A number with what it counts: ``1 job waits``, ``1,200 jobs wait``."""
+    return f"{count:,} {one if count == 1 else more}"

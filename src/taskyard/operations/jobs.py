@@ -236,12 +236,19 @@ def enqueue(actor: Actor, /, task: str, *, kwargs: Mapping[str, Any] | None = No
     args = options.pop("args", ())
     owner = actor.within(options.pop("tenant", None)).tenant
     owner = current_tenant() if owner is None else owner
+    _declared(task)
     call = registry.get(task).using(**{**options, "created_by": actor.by}, tenant=owner, database=control_alias())
     with together():
         job: Job = call.enqueue(*args, **(kwargs or {}))
         said = {"task": task, "created": job.created}
         write_down(actor, "job", "enqueue", Deed(target=str(job.id), tenant=job.tenant, count=job.created, said=said))
     return job
+
+
+def _declared(name: str) -> Any:
+    """The task of that name, or None; a web process has imported none that nobody called there."""
+    door("load_tasks")()
+    return registry.find(name)
 
 
 def _one(actor: Actor, job_id: uuid.UUID, states: Sequence[str], *, lock: bool = False) -> Job:
@@ -265,7 +272,7 @@ def _checked(
     # Whoever edits was shown them without their secrets.
     new_args, new_kwargs = restored_arguments(job.task, args=new_args, kwargs=new_kwargs, stored=(job.args, job.kwargs))
     encode_arguments(job.task, new_args, new_kwargs, get_settings().max_payload_bytes)
-    task = registry.find(job.task)
+    task = _declared(job.task)
     if task is None:
         return new_args, new_kwargs, job.unique_key
     try:
@@ -294,7 +301,7 @@ def _changed(job: Job, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[s
 
 
 def _copied(job: Job, args: Sequence[Any], *, kwargs: Mapping[str, Any], by: str) -> NewJob:
-    task, now = registry.find(job.task), timezone.now()
+    task, now = _declared(job.task), timezone.now()
     texts = json.dumps(args), json.dumps(kwargs)
     if task is None:
         new: NewJob = _celery_call(job)

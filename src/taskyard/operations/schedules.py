@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from taskyard.enqueue import control_alias
 from taskyard.errors import NotFound
-from taskyard.jobs.redaction import restored_arguments
+from taskyard.jobs.redaction import redact_text, restored_arguments
 from taskyard.operations.acting.actor import Actor
 from taskyard.operations.acting.entries import Deed, together, write_down
 from taskyard.operations.acting.verbs import verb
@@ -81,7 +81,7 @@ def pause(actor: Actor, row: Schedule, *, until: dt.datetime | None = None, reas
     """Runs one no more until a time, or until it is resumed; what is due meanwhile is recorded."""
     with _about(actor, row):
         before = {"paused": row.is_paused(timezone.now())}
-        row.pause(until=until, reason=reason, by=actor.by)
+        row.pause(until=until, reason=redact_text(reason), by=actor.by)
         after = {"paused": True, "until": until and until.isoformat()}
         _write(actor, "pause", row, before=before, after=after, reason=reason)
 

@@ -124,6 +124,11 @@ def permissions() -> frozenset[str]:
     return frozenset(name for each in all_verbs() for name in each.permissions) | {"view_payload"}
 
 
+def is_revoked(prefix: str) -> bool:
+    """Whether somebody ended a token, by its row or without. One that expired asks for nothing new, and that is all."""
+    return not _rows().filter(prefix=prefix, revoked_at=None).exists()
+
+
 def actor_of(secret: str, *, via: str, address: str = "") -> Actor | None:
     """Who acts by a token; None for one that is unknown, revoked, expired, or whose user is gone or inactive.
 
@@ -151,7 +156,7 @@ def _of_user(row: ApiToken, via: str, address: str) -> Actor | None:
         return codename in scopes and own.may(codename)
 
     try:
-        return dataclasses.replace(own.within(row.tenant), may=may)
+        return dataclasses.replace(own.within(row.tenant), may=may, token=row.prefix)
     except NotFound:
         # Its user has moved to another tenant.
         return None
@@ -162,7 +167,8 @@ def _of_nobody(row: ApiToken, via: str, address: str) -> Actor:
     is_elsewhere = bool(current) and row.tenant not in (None, current)
     tenant = row.tenant if row.tenant is not None else current or None
     may = frozenset[str]().__contains__ if is_elsewhere else scopes.__contains__
-    return Actor(name=f"token {row.prefix} ({row.name})", tenant=tenant, via=via, address=address, may=may)
+    name = f"token {row.prefix} ({row.name})"
+    return Actor(name=name, tenant=tenant, token=row.prefix, via=via, address=address, may=may)
 
 
 def _digest(secret: str) -> str:

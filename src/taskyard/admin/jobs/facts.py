@@ -13,12 +13,13 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from taskyard.admin.fields import json_text
-from taskyard.admin.pages.shown import admin_link, badge, exact, lasted, page_of_subject
+from taskyard.admin.pages.shown import admin_link, badge, exact, page_of_subject
 from taskyard.admin.words import names_of
 from taskyard.enqueue import control_alias
 from taskyard.failures.models import Failure
 from taskyard.jobs.detail import JobDetail
 from taskyard.jobs.queries import JobSummary, reason_of
+from taskyard.monitoring.words import duration
 from taskyard.operations import schedules
 
 Fact = tuple[str, SafeString | str]
@@ -63,7 +64,7 @@ class Facts:
         worker = f"{self.detail.worker_name} {job['worker'] or ''}".strip()
         yield "Worker", worker
         limits = (("soft", job["soft_time_limit"]), ("hard", job["time_limit"]))
-        yield "Limits", ", ".join(f"{name} {lasted(seconds)}" for name, seconds in limits if seconds)
+        yield "Limits", ", ".join(f"{name} {duration(seconds)}" for name, seconds in limits if seconds)
 
     def _times(self) -> Iterator[Fact]:
         job = self.job
@@ -147,7 +148,7 @@ def attempts(detail: JobDetail) -> list[dict[str, Any]]:
 
 def took(started_at: dt.datetime | None, ended_at: dt.datetime | None) -> str:
     """How long it ran; empty where nobody can tell."""
-    return lasted(ended_at - started_at) if started_at and ended_at and ended_at >= started_at else ""
+    return duration(ended_at - started_at) if started_at and ended_at and ended_at >= started_at else ""
 
 
 def children(admin: Any, rows: list[JobSummary]) -> SafeString:

@@ -115,7 +115,7 @@ class JobAdmin(WithAll):
             return format_html("ended {}", ago(row.finished_at, now))
         if row.state == State.RUNNING and row.started_at:
             return format_html("started {}", ago(row.started_at, now))
-        if row.available_at > now:
+        if row.available_at > now or row.state == State.RETRYING:
             return format_html("due {}", ago(row.available_at, now))
         return format_html("created {}", ago(row.created_at, now))
 

@@ -14,6 +14,7 @@ from taskyard.admin.jobs.filters import FILTERS, wanted_of
 from taskyard.admin.jobs.verbs import SEVERAL, WithVerbs, called
 from taskyard.admin.pages.asking import Done, NeededReasonForm, Question, answered, ask, open_verbs, require
 from taskyard.admin.verbs import actor_of
+from taskyard.admin.words import previewed
 from taskyard.jobs.queries import JobFilter
 from taskyard.operations.acting.verbs import find_verb
 from taskyard.operations.bulk import order
@@ -60,11 +61,12 @@ class WithAll(WithVerbs):
         if wanted.is_empty:
             raise Http404("All jobs there are: choose some of them first.")
         seen = order.preview(actor, order.order(actor, verb, wanted))
-        count = f"more than {seen.count:,}" if seen.is_more else f"{seen.count:,}"
+        says = previewed(seen, "job matches", more="jobs match").capitalize()
         question = Question(
-            title=f"{called(verb)} all that match", button=f"{called(verb)} {count} jobs", is_empty=not seen.count,
+            title=f"{called(verb)} all that match", is_empty=not seen.count,
+            button=f"{called(verb)} {previewed(seen, 'job', more='jobs')}",
             says=[
-                f"{count.capitalize()} jobs match now ({in_words(_asked(request))}). {SEVERAL[verb][0]}",
+                f"{says} now ({in_words(_asked(request))}). {SEVERAL[verb][0]}",
                 "A job of its own does it, batch by batch, and shows how far it is; cancel that one to abort it.",
             ],
             back=f"{self.at('changelist')}?{urlencode(_asked(request))}", form=RateForm,

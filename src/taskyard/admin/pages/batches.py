@@ -14,13 +14,14 @@ from django.utils.safestring import SafeString
 
 from taskyard.admin.pages.asking import Done, Question, answered, ask, open_verbs, require
 from taskyard.admin.pages.lists import Choice, Listed, TenantFilter, link
-from taskyard.admin.pages.shown import SIGNS, ago, badge, bar, exact, lasted, named
+from taskyard.admin.pages.shown import SIGNS, ago, badge, bar, exact, named
 from taskyard.admin.verbs import actor_of
 from taskyard.batches.decision import BatchState
 from taskyard.batches.models import Batch
 from taskyard.batches.queries import BatchFilter, Reading
 from taskyard.errors import NotFound
 from taskyard.jobs.pages.keyset import Page
+from taskyard.monitoring.words import counted, duration
 from taskyard.operations import Actor, batches
 
 
@@ -144,8 +145,8 @@ class BatchAdmin(Listed):
         question = Question(
             title="Cancel this batch", button="Cancel it", back=at, is_grave=True,
             about=[(f"{found.name} {batch_id}", at)],
-            says=[f"{left:,} members have not ended: they are cancelled, or asked to stop if they run. "
-                  "The next stage does not start."],
+            says=[f"{counted(left, 'member has', more='members have')} not ended. Those that run are asked to stop, "
+                  "the others are cancelled. The next stage does not start."],
         )  # fmt: skip
 
         def do(said: Mapping[str, Any]) -> Done:
@@ -160,7 +161,7 @@ def _facts(found: Reading) -> Iterator[tuple[str, Any]]:
     yield "Ended", f"{found.succeeded:,} succeeded, {found.failed:,} failed, {found.cancelled:,} cancelled"
     yield "Not ended", ", ".join(f"{count:,} {state}" for state, count in sorted(found.unfinished.items()))
     yield "Rate", f"{found.rate:,.1f} a second" if found.rate else ""
-    yield "Left", f"about {lasted(found.remaining_seconds)}" if found.remaining_seconds else ""
+    yield "Left", f"about {duration(found.remaining_seconds)}" if found.remaining_seconds else ""
     yield "Tenant", found.tenant
     yield "Began", exact(found.started_at)
     yield "Last news", exact(found.updated_at)

@@ -25,6 +25,7 @@ from taskyard.errors import NotFound
 from taskyard.failures.models import FailureGroup
 from taskyard.failures.queries import GroupFilter, GroupOverview, GroupPlace
 from taskyard.jobs.pages.keyset import Page
+from taskyard.monitoring.words import counted
 from taskyard.operations import Actor, failures, jobs
 
 _ANY = "any"
@@ -156,7 +157,7 @@ def _facts(group: GroupOverview) -> Iterator[tuple[str, Any]]:
     yield "Task", group.task
     yield "Where", " → ".join(group.frames)
     of = f" of {group.tenants:,} tenants" if group.tenants > 1 else ""
-    yield "Stand failed", f"{group.count:,} jobs{of}"
+    yield "Stand failed", f"{counted(group.count, 'job', more='jobs')}{of}"
     release = f", release {group.first_release}" if group.first_release else ""
     yield "First seen", format_html("{}{}", exact(group.first_seen_at), release)
     yield "Last seen", exact(group.last_seen_at) if group.last_seen_at else ""

@@ -14,6 +14,7 @@ from taskyard.admin.fields import DurationField
 from taskyard.admin.pages.asking import Done, NeededReasonForm, Question, ReasonForm, ask, require
 from taskyard.admin.pages.lists import Listed
 from taskyard.admin.verbs import actor_of
+from taskyard.admin.words import previewed
 from taskyard.failures.queries import GroupOverview
 from taskyard.operations import failures
 from taskyard.operations.bulk import order
@@ -79,7 +80,7 @@ class Mending(Listed):
         require(request, "failure", verb)
         actor = actor_of(request)
         seen = order.preview(actor, failures.mending(actor, verb, fingerprint))
-        count = f"more than {seen.count:,}" if seen.is_more else f"{seen.count:,}"
+        stand = previewed(seen, "job stands", more="jobs stand").capitalize()
 
         def do(said: Mapping[str, Any]) -> Done:
             asked = failures.mending(actor, verb, fingerprint, rate=said.get("rate"), reason=said["reason"])
@@ -88,9 +89,10 @@ class Mending(Listed):
             return Done("It is on its way: this is the job that does it.", at)
 
         question = self._question(
-            verb, fingerprint, button=f"{verb.capitalize()} {count} jobs", is_empty=not seen.count,
+            verb, fingerprint, button=f"{verb.capitalize()} {previewed(seen, 'job', more='jobs')}",
+            is_empty=not seen.count,
             form=RateForm if verb == "retry" else NeededReasonForm, is_grave=verb == "discard",
-            says=[f"{count.capitalize()} jobs stand failed in this group now. {says}",
+            says=[f"{stand} failed in this group now. {says}",
                   "A job of its own does it, batch by batch; cancel that one to abort it."],
         )  # fmt: skip
         return ask(self, request, question, do)

@@ -15,9 +15,11 @@ from django.urls import URLPattern, path, reverse
 from taskyard.admin.fields import DurationField
 from taskyard.admin.pages.asking import Done, NeededReasonForm, Question, answered, ask, open_verbs, require
 from taskyard.admin.pages.lists import Listed
-from taskyard.admin.pages.shown import ago, lasted
+from taskyard.admin.pages.shown import ago
 from taskyard.admin.verbs import actor_of
+from taskyard.admin.words import previewed
 from taskyard.jobs.pages.queues import MOST_COUNTED, QueueGlance
+from taskyard.monitoring.words import duration
 from taskyard.operations import queues
 from taskyard.operations.bulk import order
 from taskyard.outbox.models import QueueSetting
@@ -117,8 +119,8 @@ class QueueAdmin(Listed):
         require(request, "queue", "clear")
         actor = actor_of(request)
         seen = order.preview(actor, queues.clearing(actor, queue))
-        count = f"more than {seen.count:,}" if seen.is_more else f"{seen.count:,}"
         own = "" if actor.is_for_all else " of your own"
+        wait = previewed(seen, f"job{own} waits", more=f"jobs{own} wait").capitalize()
 
         def do(said: Mapping[str, Any]) -> Done:
             job = order.start(actor, queues.clearing(actor, queue, reason=said["reason"]))
@@ -126,9 +128,10 @@ class QueueAdmin(Listed):
             return Done("It is on its way: this is the job that does it.", at)
 
         question = Question(
-            **self._about("Clear", queue) | {"button": f"Cancel {count} jobs"}, is_grave=True, form=NeededReasonForm,
+            **self._about("Clear", queue) | {"button": f"Cancel {previewed(seen, 'job', more='jobs')}"},
+            is_grave=True, form=NeededReasonForm,
             says=[
-                f"{count.capitalize()} jobs{own} wait in it now: all of them are cancelled. What runs, runs on.",
+                f"{wait} in it now. What waits is cancelled; what runs, runs on.",
                 "A job of its own does it; cancel that one to abort it.",
             ],
         )  # fmt: skip
@@ -141,7 +144,7 @@ class QueueAdmin(Listed):
 def limits(row: QueueSetting) -> str:
     """What is said of how much may run."""
     most = f"at most {row.max_running:,} at a time" if row.max_running is not None else ""
-    rate = f"{row.rate:g} starts in {lasted(row.rate_seconds)}" if row.rate is not None else ""
+    rate = f"{row.rate:g} starts in {duration(row.rate_seconds)}" if row.rate is not None else ""
     return ", ".join(filter(None, (most, rate)))
 
 

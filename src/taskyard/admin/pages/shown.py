@@ -56,17 +56,6 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def lasted(length: dt.timedelta | float) -> str:
-    """A length of time as a person says it."""
-    seconds = length.total_seconds() if isinstance(length, dt.timedelta) else length
-    if seconds < 10:
-        return f"{seconds:.3g} s"
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.0f} s"
-
-
 def bar(current: float | None, total: float | None, message: str = "") -> SafeString | str:
     """How far something is; without a total as a number."""
     if current is None:

@@ -135,7 +135,10 @@ class Consumer(celery_consumer.Consumer):
         """A rolling deploy: another worker may know the task, so the row waits in the table."""
         headers = message.headers or {}
         if MARK in headers and isinstance(headers.get("id"), str):
-            logger.warning("Task %.255s[%.255s] is not known here; it goes back", headers.get("task"), headers["id"])
+            logger.warning(
+                "Task %.255s[%.255s] is not known here; it goes back. Workers import tasks.py of each installed app, "
+                "and what CELERY_IMPORTS names", headers.get("task"), headers["id"],
+            )  # fmt: skip
             for one in jobs_of(headers):
                 settler().submit(PutBack(one, headers["task"]))
             message.ack_log_error(logger, self.connection_errors)

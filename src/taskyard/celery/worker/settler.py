@@ -185,7 +185,8 @@ def outcome(death: Death, owned: Claim) -> Outcome:
 
 
 def _over_time(error: TimeLimitExceeded, owned: Claim) -> Outcome:
-    trouble = dataclasses.replace(describe(error), type="TimeLimitExceeded")
+    says = f"it was ended after {error.args[0]:g} s, its time limit"
+    trouble = dataclasses.replace(describe(error), type="TimeLimitExceeded", message=says)
     declared = registry.find(owned.task)
     if declared is None or owned.attempt >= owned.max_attempts or not declared.options.retry.wants(error):
         return Failed(trouble)

@@ -90,7 +90,8 @@ def show_batch(options: argparse.Namespace, screen: Screen) -> int:
             screen.line(f"  {screen.paint(name.ljust(_WIDTH), 'grey')} {text}")
     if found.errors:
         screen.line()
-        screen.heading(f"Failed: the first {len(found.errors):,} of {found.failed:,}")
+        shown = len(found.errors)
+        screen.heading("Failed" if shown == found.failed else f"Failed: the first {shown:,} of {found.failed:,}")
         screen.table(("ITEM", "JOB", "ERROR"), [(one.item, one.job, one.error) for one in found.errors], indent="  ")
     return Exit.OK
 

@@ -130,7 +130,7 @@ def when(job: Any, now: dt.datetime) -> str:
         return f"ended {ago(job.finished_at, now)}"
     if job.state == "running":
         return f"started {ago(job.started_at, now)}"
-    if job.available_at > now:
+    if job.available_at > now or job.state == "retrying":
         return f"due {ago(job.available_at, now)}"
     return f"created {ago(job.created_at, now)}"
 

@@ -117,8 +117,8 @@ def show_queues(screen: Screen, queues: Sequence[Any], *, paused: set[str], now:
         return
     rows = [
         (
-            q.name, "paused" if q.name in paused else "ok" if q.slots or not q.due else "no worker", q.due, q.later,
-            q.queued, q.running, duration(now - q.oldest_due_at) if q.oldest_due_at else None,
+            q.name, "paused" if q.name in paused else "ok" if q.slots or not (q.due or q.queued) else "no worker",
+            q.due, q.later, q.queued, q.running, duration(now - q.oldest_due_at) if q.oldest_due_at else None,
             f"{q.finished_last_minute:,}/min", q.slots,
         )
         for q in queues

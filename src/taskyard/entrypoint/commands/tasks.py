@@ -82,11 +82,15 @@ def documents() -> list[dict[str, Any]]:
     own = {task.name: document(task) for task in registry.all_tasks()}
     celerys = {name: _celery_document(task) for name, task in app.tasks.items() if name not in own}
     scheduled = _schedules()
+    limits = {"soft_time_limit_seconds": app.conf.task_soft_time_limit, "time_limit_seconds": app.conf.task_time_limit}
     return [
-        {**task, "routed_to": app.route_of(name), "schedules": scheduled.get(name, [])}
+        {
+            **task, **{limit: _number(value) for limit, value in limits.items() if task[limit] is None},
+            "routed_to": app.route_of(name), "schedules": scheduled.get(name, []),
+        }
         for name, task in sorted({**celerys, **own}.items())
         if not name.startswith(_NOT_THEIRS)
-    ]
+    ]  # fmt: skip
 
 
 def document(task: Any) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import re_path
 from django.views.decorators.http import require_GET
 
-from taskyard.integrations.progress.access import may_see, may_see_result
+from taskyard.integrations.progress.access import is_owner, may_see, may_see_result
 from taskyard.jobs.ids import job_id
 from taskyard.jobs.models import Job
 from taskyard.jobs.progress.reading import JobProgress, progress_of
 from taskyard.jobs.queries import reason_of
+from taskyard.jobs.redaction import redact
 
 _STATES = {
     "pending": "PENDING", "queued": "PENDING", "running": "STARTED", "waiting": "STARTED", "retrying": "PENDING",
@@ -29,12 +30,16 @@ _STATES = {
 @login_not_required
 @require_GET
 def get_progress(request: HttpRequest, task_id: str) -> HttpResponse:
-    """Of one job. What it returned, or failed with, only for its creator and who has ``taskyard.view_payload``."""
+    """Of one job. What it returned, or failed with, only for its creator and who has ``taskyard.view_payload``.
+
+    To its creator as it is, like the page that awaits it; to others without secrets.
+    """
     job = Job.objects.visible_to(None).filter(id=job_id(task_id)).first()
     progress = progress_of([job.id]).get(job.id) if job is not None and may_see(request, job) else None
     if job is None or progress is None:
         return JsonResponse({"error": "There is no such job, or you may not see it."}, status=404)
     result = _result(job) if progress.is_final and may_see_result(request, job) else None
+    result = result if is_owner(request, job) else redact(result)
     return JsonResponse(shape(progress, result), headers={"Cache-Control": "no-store"})
 
 

@@ -9,6 +9,7 @@ from taskyard.jobs.rows.sql import Sql
 from taskyard.monitoring.diagnosis.finding import Finding, fail, ok, warn
 from taskyard.monitoring.moving import CONSUMER, STALLED, Process, claims_take, troubles
 from taskyard.monitoring.processes import is_waited_for, read_processes
+from taskyard.monitoring.words import counted
 from taskyard.settings import get_settings
 
 #: Without these nothing leaves the table, or nothing runs by the clock, or lost work stays lost.
@@ -28,7 +29,8 @@ def agents() -> Iterator[Finding]:
     findings += _missing([process for process in found if process.agents])
     if found and not findings:
         turning = sum(len(process.agents) for process in found)
-        findings = [ok("agents", f"{turning} in {len(found)} processes, all of them moving")]
+        processes = counted(len(found), "process", more="processes")
+        findings = [ok("agents", f"{turning} in {processes}, all of them moving")]
     yield from findings
 
 

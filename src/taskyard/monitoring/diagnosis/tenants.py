@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from taskyard.monitoring.diagnosis.finding import Finding, Level, ok, warn
-from taskyard.monitoring.words import duration
+from taskyard.monitoring.words import counted, duration
 from taskyard.operations.acting.held import mend, why_held
 from taskyard.outbox import queries
 from taskyard.outbox.queries import Hold, NotEntered
@@ -40,7 +40,8 @@ def held_finding(hold: Hold, now: dt.datetime) -> Finding:
     fix = mend(hold)
     return Finding(
         f"{hold.kind} {hold.name}", Level.OK if is_passing else Level.WARN,
-        f"{why_held(hold)}; {hold.due:,} due jobs wait{since}", f"{fix[0].upper()}{fix[1:]}",
+        f"{why_held(hold)}; {counted(hold.due, 'due job waits', more='due jobs wait')}{since}",
+        f"{fix[0].upper()}{fix[1:]}",
         {
             "due": hold.due, "out": hold.out, "oldest_due_at": hold.oldest_due_at, "paused_at": hold.paused_at,
             "max_running": hold.max_running, "rate": hold.rate, "rate_seconds": hold.rate_seconds,
@@ -77,7 +78,8 @@ def _not_entered(one: NotEntered) -> Finding:
     what = one.error.get("message") or one.error.get("type")
     return warn(
         f"tenant {one.tenant}",
-        f"{one.waiting:,} jobs wait until it can be entered, the oldest since {one.since:%Y-%m-%d %H:%M} UTC: {what}",
+        f"{counted(one.waiting, 'job waits', more='jobs wait')} until it can be entered, the oldest since "
+        f"{one.since:%Y-%m-%d %H:%M} UTC: {what}",
         fix=fixes.get(reason, fixes["tenant-not-ready"]),
         facts={"waiting": one.waiting, "reason": reason, "since": one.since, "again_at": one.again_at},
     )  # fmt: skip

@@ -11,7 +11,7 @@ from taskyard.jobs.detail import has_feeder
 from taskyard.jobs.queries import QueueOverview, WorkerOverview
 from taskyard.monitoring.diagnosis import tenants
 from taskyard.monitoring.diagnosis.finding import Finding, fail, ok, warn
-from taskyard.monitoring.words import duration
+from taskyard.monitoring.words import counted, duration
 from taskyard.outbox.queries import Holds, read_holds
 
 #: A due job that is not fed within this time, while slots are free, has no feeder that works.
@@ -72,16 +72,17 @@ def _queue(queue: QueueOverview, now: dt.datetime, holds: Holds) -> Iterator[Fin
     startable, is_stopped = holds.without_stopped(queue), hold is not None and hold.is_stopped
     if hold is not None and hold.paused_at is not None:
         resume = f"When it may go on: taskyard queues resume {queue.name}"
-        yield warn(name, f"paused; {queue.due:,} due jobs wait", fix=resume, facts={"due": queue.due})
+        says = f"paused; {counted(queue.due, 'due job waits', more='due jobs wait')}"
+        yield warn(name, says, fix=resume, facts={"due": queue.due})
     elif queue.name in get_settings().handover:
         return
     elif (startable.due or queue.queued) and not queue.slots and not is_stopped:
-        says = f"{startable.due + queue.queued:,} jobs wait and no live worker consumes it"
+        says = f"{counted(startable.due + queue.queued, 'job waits', more='jobs wait')} and no live worker consumes it"
         yield fail(name, says, fix=f"Start one: taskyard worker -Q {queue.name}")
     elif not is_stopped and _waits(startable, now) > _FEEDING_TAKES and not has_feeder(queue.name, now):
         yield fail(
-            name, f"{startable.due:,} jobs are due, the oldest for {duration(_waits(startable, now))}, and no feeder "
-            "acts for it",
+            name, f"{counted(startable.due, 'job is due', more='jobs are due')}, the oldest for "
+            f"{duration(_waits(startable, now))}, and no feeder acts for it",
             fix="Start one: taskyard scheduler (workers bring one unless TASKYARD['AGENTS'] is False).",
         )  # fmt: skip
     elif hold is not None and hold.is_holding:
@@ -92,14 +93,14 @@ def _queue(queue: QueueOverview, now: dt.datetime, holds: Holds) -> Iterator[Fin
 
 
 def _too_slow(queue: QueueOverview, waits: dt.timedelta) -> Iterator[Finding]:
-    name, says = f"queue {queue.name}", f"{queue.due:,} jobs"
+    name = f"queue {queue.name}"
     if waits > _FEEDING_TAKES and queue.running + queue.queued < queue.slots:
-        yield fail(
-            name, f"{says} are due, the oldest for {duration(waits)}, while slots are free",
-            fix="The feeder does not get through: look at the log of the workers and at the broker.",
-        )  # fmt: skip
+        says = counted(queue.due, "job is due", more="jobs are due")
+        says += f", the oldest for {duration(waits)}, while slots are free"
+        yield fail(name, says, fix="The feeder does not get through: look at the log of the workers and at the broker.")
     elif waits > _LONG_WAIT:
-        says = f"{says} wait, the oldest for {duration(waits)}, and all {queue.slots} slots are busy"
+        says = counted(queue.due, "job waits", more="jobs wait")
+        says += f", the oldest for {duration(waits)}, and all {queue.slots} slots are busy"
         yield warn(name, says, fix=f"Add slots: taskyard worker -Q {queue.name} -c N, on this host or another")
 
 

@@ -36,6 +36,8 @@ class Actor:
     tenant: str | None = None
     #: The primary key of a user of Django; empty for anybody else.
     user: str = ""
+    #: The part that is shown of the token it acts by; empty: by none.
+    token: str = ""
     #: From where: ``cli``, ``admin``, ``api``, ``console``, ``job``, or a word of the project's own.
     via: str = ""
     #: The network address the request came from.

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from taskyard.jobs.redaction import redact_text
 from taskyard.operations.acting.actor import Actor
 from taskyard.operations.acting.entries import Deed, together, write_down
 from taskyard.outbox.models import QueueSetting, TenantSetting
@@ -20,7 +21,7 @@ def pause(actor: Actor, kind: str, *, names: Sequence[str], reason: str) -> int:
     """Hold them back; how many were not paused before. One entry for each."""
     with together():
         before = _paused(kind, names)
-        changed: int = _ROWS[kind].pause(names, timezone.now(), by=actor.name[:150], reason=reason[:500])
+        changed: int = _ROWS[kind].pause(names, timezone.now(), by=actor.name[:150], reason=redact_text(reason)[:500])
         _write_each(actor, kind, "pause", before={name: name in before for name in names}, reason=reason)
     return changed
 

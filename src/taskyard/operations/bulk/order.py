@@ -103,7 +103,7 @@ def start(actor: Actor, asked: Order) -> Job:
 
     It runs in the default queue before everything else, and belongs to the actor's tenant. One audit entry says what
     was asked for and, batch by batch, how many jobs were changed. Where a worker is killed it goes on where it was.
-    The permission is asked for again when it runs.
+    The permission is asked for again before each batch, and whether the token that it was asked by was revoked.
     """
     with together():
         entry = _written(actor, asked)
@@ -146,6 +146,8 @@ def done_here(actor: Actor, asked: Order) -> int:
 
 def _written(actor: Actor, asked: Order) -> AuditEntry:
     said = {**asked.selection.to_json(), "act": asked.act, "rate": asked.rate, "permission": _permission(asked)}
+    if actor.token:
+        said["token"] = actor.token
     tenant = asked.selection.wanted.tenant or ""
     deed = Deed(target=asked.target, tenant=tenant, count=0, said=said, reason=asked.reason)
     return write_down(actor, asked.kind, asked.verb, deed)

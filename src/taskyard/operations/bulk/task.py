@@ -9,6 +9,7 @@ from django.contrib.auth import get_user_model
 from taskyard.errors import Discard, JobCancelled, NotAllowed
 from taskyard.jobs.current import current_job
 from taskyard.jobs.queries import JobFilter
+from taskyard.operations import tokens
 from taskyard.operations.acting.actor import Actor
 from taskyard.operations.bulk.run import Run, place_from_json, place_to_json
 from taskyard.operations.models import AuditEntry
@@ -31,15 +32,20 @@ def operate(entry: int) -> dict[str, Any]:
     run = Run.of(row)
     if run.is_closed:
         raise Discard("it has ended: ask for it anew")
-    _refuse_who_may_no_more(row, run.selection.wanted)
     if job.checkpoint:
         run.place, run.seen = place_from_json(job.checkpoint["place"]), job.checkpoint["seen"]
-    total = run.seen + run.selection.rows.count()
+
+    def check() -> None:
+        job.raise_if_cancelled()
+        _refuse_who_may_no_more(row, run.selection.wanted)
+
     try:
-        for _ in run.steps(job.raise_if_cancelled):
+        _refuse_who_may_no_more(row, run.selection.wanted)
+        total = run.seen + run.selection.rows.count()
+        for _ in run.steps(check):
             job.checkpoint = {"place": place_to_json(run.place), "seen": run.seen} if run.place else None
             job.progress(run.seen, max(total, run.seen), f"{run.changed:,} changed")
-    except JobCancelled:
+    except (JobCancelled, Discard):
         run.close("aborted")
         raise
     run.close("done")
@@ -47,6 +53,9 @@ def operate(entry: int) -> dict[str, Any]:
 
 
 def _refuse_who_may_no_more(row: AuditEntry, wanted: JobFilter) -> None:
+    token = (row.said or {}).get("token")
+    if token and tokens.is_revoked(token):
+        raise Discard("it was asked for with a key to the HTTP API that was revoked; the audit names it")
     if not row.user:
         return
     users = get_user_model()._default_manager
