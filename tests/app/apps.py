@@ -13,12 +13,15 @@ from django.apps import AppConfig
 
 from taskyard.runtime import faults
 
+from . import striking
+
 
 class TestAppConfig(AppConfig):
     """Arms fault points named in ``TASKYARD_TEST_FAULTS``: ``{"point": "path"}`` kills the process that reaches the
     point first; the file at the path is made by whoever dies, so that it happens once. ``"stuck:path"``: once there is
-    such a file, whoever gets there gets no further. With ``TASKYARD_TEST_HANGS`` a worker's pool never comes to an end
-    once it is told to stop."""
+    such a file, whoever gets there gets no further. With ``TASKYARD_TEST_SERVICE`` who serves a saga dies where a test
+    says (:mod:`tests.app.striking`). With ``TASKYARD_TEST_HANGS`` a worker's pool never comes to an end once it is told
+    to stop."""
 
     name = "tests.app"
     label = "app"
@@ -27,6 +30,8 @@ class TestAppConfig(AppConfig):
         for point, path in json.loads(os.environ.get("TASKYARD_TEST_FAULTS", "{}")).items():
             how, _, file = path.rpartition(":")
             faults.arm(point, _stick(Path(file)) if how == "stuck" else _kill_once(Path(file)))
+        if striking.FOLDER in os.environ:
+            striking.arm()
         if "TASKYARD_TEST_HANGS" in os.environ:
             signals.worker_ready.connect(_never_stop, weak=False)
 

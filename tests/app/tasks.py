@@ -13,6 +13,7 @@ from django.db import connection, transaction
 
 from taskyard import Discard, Retry, RetryPolicy, Snooze, current_job, task
 
+from . import parcels as parcels
 from . import plain as plain
 from . import spills as spills
 from . import waits as waits

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 
 from taskyard.sagas import Context, Orchestrator, child, orchestrator, signal, step, timer
-from taskyard.tasks.retry import RetryPolicy
+from taskyard.tasks.retry import NO_RETRY, RetryPolicy
 
 from .orchestrators import effect
 
@@ -135,20 +135,48 @@ class Pair(Orchestrator):
 class Inner(Orchestrator):
     """What runs within :class:`Outer`."""
 
-    @step
+    @step(compensation_retry=NO_RETRY)
     def open(self, context: Context, fails: str = "") -> str:
         return act(context, fails)
 
     @open.rollback
     def shut(self, context: Context, result: Any) -> None:
         effect(context, "-open")
-        if "shut" in context.inputs["fails"].split():
+        if "shut" in context.inputs.get("fails", "").split():
             raise Refusal("shut")
 
-    word = signal(when=lambda context: "word" in context.inputs["fails"].split())
+    word = signal(when=lambda context: "word" in context.inputs.get("fails", "").split())
 
     @step
     def close(self, context: Context, fails: str = "") -> str:
+        return act(context, fails)
+
+
+@orchestrator("waits.sealed")
+class Sealed(Orchestrator):
+    """What is behind its pivot when it has ended."""
+
+    @step(pivot=True)
+    def seal(self, context: Context) -> str:
+        return act(context)
+
+
+@orchestrator("waits.envelope")
+class Envelope(Orchestrator):
+    """What cannot be taken back within it."""
+
+    @step
+    def write(self, context: Context) -> str:
+        return act(context)
+
+    @write.rollback
+    def burn(self, context: Context, result: Any) -> None:
+        effect(context, "-write")
+
+    sealed = child(Sealed)
+
+    @step
+    def send(self, context: Context, fails: str = "") -> str:
         return act(context, fails)
 
 

@@ -21,8 +21,10 @@ POINTS = {
     "tally.done": "counts and callbacks have committed",
     "saga.step": "that a step, or its compensation, began has committed; its function is not called yet",
     "saga.stepped": "its function returned, nothing of that is written",
-    "saga.written": "inside a transition's transaction: saga and steps are written, its history and what follows are not",
+    "saga.written": "inside a transition's transaction: saga and steps are written, what follows is not",
     "saga.told": "a transition has committed, its coordinator has not gone on",
+    "saga.ended": "a saga within another has ended, committed; that other is not told",
+    "saga.recalled": "it is committed that a saga within has to come back; it is not told",
     "saga.kept": "inside a keeper's transaction: what follows from its look is written, nothing committed",
 }
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import functools
+import logging
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from django.db import Error as DatabaseError
 from django.db import transaction
 
 from taskyard.enqueue import control_alias
@@ -25,6 +27,8 @@ from taskyard.sagas.machine.working import CHECK_AFTER
 from taskyard.sagas.models import Saga
 from taskyard.sagas.states import AT_REST, FINAL, IN_HAND, IN_LINE, SagaState, StepState
 
+logger = logging.getLogger(__name__)
+
 #: Sagas of one turn.
 BATCH = 200
 #: How long nothing may be heard of an inline run, beside the time limit of the step that it is in.
@@ -40,7 +44,7 @@ class Keeper:
     def run_once(self, now: dt.datetime) -> int:
         """Look at some of the sagas that are due; how many were moved."""
         due = Saga.objects.due(now).order_by("due_at").values_list("id", flat=True)[:BATCH]
-        return sum(look(saga_id, now) for saga_id in list(due))
+        return sum(_look_surely(saga_id, now) for saga_id in list(due))
 
     def pause(self, done: int, *, is_deaf: bool) -> dt.timedelta:
         """So late are timers, retries of steps and time-outs of signals."""
@@ -51,6 +55,17 @@ class Keeper:
 
     def stop(self) -> None:
         """Nothing to give back."""
+
+
+def _look_surely(saga_id: uuid.UUID, now: dt.datetime) -> bool:
+    try:
+        return look(saga_id, now)
+    except DatabaseError:
+        raise
+    except Exception:  # whatever is wrong with one saga must not keep all that come after it waiting
+        logger.exception("Saga %s could not be looked at.", saga_id)
+        Saga.objects.filter(id=saga_id, due_at__lte=now).update(due_at=now + CHECK_AFTER)
+        return False
 
 
 def look(saga_id: uuid.UUID, now: dt.datetime) -> bool:
@@ -124,6 +139,7 @@ def _child_events(row: Saga, step: StepRun) -> Iterator[Event]:
     elif child.state in FINAL and not (is_undoing and child.state == SagaState.COMPLETED):
         state = SagaState(child.state)
         yield SagaEnded(step.name, step.child, state, result=child.result, error=child.error)
-    elif is_undoing or step.reason:
+    elif (is_undoing or step.reason) and not (child.is_undoing or child.wish):
+        # One that is on its way back, or needs a person for that, has heard it.
         again = functools.partial(store.call_back, row.id, UndoSaga(step.name, step.child))
         transaction.on_commit(again, using=control_alias())

@@ -107,7 +107,7 @@ def write(row: Saga, before: Run, outcome: Outcome, now: dt.datetime, *, who: st
     elif row.finished_at is not None:
         values |= {"finished_at": None}
     steps, notes = _steps_of(row.id, before.steps, after.steps), _notes_of(row, outcome, now, who)
-    is_over = after.state in FINAL and before.state not in FINAL and row.parent is not None
+    is_over = after.state in FINAL and before.state is not after.state and row.parent is not None
     if connections[alias].vendor == "postgresql" and not outcome.orders and not is_over:
         is_written = atonce.move(row.id, before.revision, alias, values=values, steps=steps, notes=notes)
     else:
@@ -189,21 +189,26 @@ def call_back(parent: uuid.UUID, order: UndoSaga) -> None:
 
     Here at once; where this fails, or this process dies, the keeper does it.
     """
+    fault_point("saga.recalled")
     now = timezone.now()
     try:
         child, _ = read(order.child)
         is_over = child.state == SagaState.COMPLETED
         tell(order.child, Compensate() if is_over else Cancel(), now)
+    except NotFound:
+        # It was deleted: the keeper says so.
+        return
     except Refused as refused:
         if is_over:
             answer = {"type": "NotCompensated", "message": f"saga {order.child}: {refused}"}
-            with contextlib.suppress(Stale):
+            with contextlib.suppress(Stale, NotFound):
                 tell(parent, SagaEnded(order.step, order.child, SagaState.COMPLETED, error=answer), now)
 
 
 def tell_parent(row: Saga) -> None:
     """Have the saga that this one is a step of know how it ended; the keeper does it where this fails."""
     assert row.parent is not None
+    fault_point("saga.ended")
     ended = SagaEnded(row.parent_step, row.id, SagaState(row.state), result=row.result, error=row.error)
     with contextlib.suppress(Stale, NotFound):
         tell(row.parent, ended, timezone.now())
