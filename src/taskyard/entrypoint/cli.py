@@ -35,6 +35,7 @@ def _commands(first: str) -> tuple[ModuleType, ...]:
         jobs,
         processes,
         queues,
+        sagas,
         schedules,
         status,
         tasks,
@@ -44,8 +45,8 @@ def _commands(first: str) -> tuple[ModuleType, ...]:
     )  # fmt: skip
 
     return (
-        processes, status, doctor, health, jobs, batches, failures, schedules, crontab, queues, tenants, workers, audit,
-        tokens, tasks, demo,
+        processes, status, doctor, health, jobs, batches, sagas, failures, schedules, crontab, queues, tenants, workers,
+        audit, tokens, tasks, demo,
     )  # fmt: skip
 
 
