@@ -110,7 +110,7 @@ def use(page: Any, user: User, stage: Stage) -> tuple[Answer, str]:
 #: Left to code and to the command line: enqueuing, pruning, what is said of tenants, back-fills.
 WITHOUT = frozenset(
     verb for verb in TABLE
-    if verb.startswith(("tenant.", "apitoken."))
+    if verb.startswith(("tenant.", "apitoken.", "saga."))
     or verb in ("job.enqueue", "job.items", "job.prune", "job.count_prunable", "schedule.run_declared",
                 "schedule.backfill", "schedule.look_ahead", "schedule.cancel_backfill")
 )  # fmt: skip

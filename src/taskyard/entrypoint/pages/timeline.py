@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Iterator
 
 from taskyard.entrypoint.screen import Screen, cut, duration
@@ -35,8 +36,8 @@ def draw(screen: Screen, timeline: Timeline) -> Iterator[str]:
     said = [f"{letter} {says}" for kind, (letter, _, says) in _LETTERS.items() if kind in kinds]
     if timeline.is_squeezed:
         said.append("long waits are drawn short")
-    if said:
-        yield f"  {screen.paint('; '.join(said), 'grey')}"
+    for line in textwrap.wrap("; ".join(said), _WIDTH - 2):
+        yield f"  {screen.paint(line, 'grey')}"
 
 
 def _cells(timeline: Timeline, lane: Lane, room: int) -> str:
