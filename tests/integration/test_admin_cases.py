@@ -127,6 +127,7 @@ WITHOUT = {
     "apitoken.list": _NO_SECRETS,
     "apitoken.create": _NO_SECRETS,
     "apitoken.revoke": _NO_SECRETS,
+    **{verb: "their pages are being built" for verb in TABLE if verb.startswith("saga.")},
 }
 ADMIN = Surface("admin", PAGES, use, WITHOUT)
 

@@ -1,6 +1,7 @@
 """What ``doctor`` finds in a database server, and why it says that jobs wait."""
 
 import contextlib
+import dataclasses
 import datetime as dt
 import functools
 import io
@@ -13,13 +14,17 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from taskyard.celery.worker.settler import PutBack, handle
 from taskyard.jobs import queries
 from taskyard.jobs.detail import find_job
-from taskyard.models import Attempt, Job, Lease, QueueSetting, TenantSetting
+from taskyard.models import Attempt, Job, Lease, QueueSetting, Saga, TenantSetting
 from taskyard.monitoring.diagnosis import database, outboxes, tenants, work
-from taskyard.monitoring.diagnosis.finding import Finding
+from taskyard.monitoring.diagnosis.finding import Finding, Level
+from taskyard.monitoring.diagnosis.sagas import sagas
+from taskyard.monitoring.overview import overview
+from taskyard.operations import Actor
 from taskyard.operations.acting.held import held_back
 from tests.integration.shelf import put, register
 
@@ -169,8 +174,8 @@ def test_without_limits_and_tenancy_nothing_is_asked_that_was_not_asked_before()
     assert len(found) == len(overview) + 1 + 1
     with CaptureQueriesContext(connection) as shown:
         call_command("taskyard", "status", "--json", stdout=io.StringIO())
-    # The overview, the workers and those that run, what ended, and what is paused or limited.
-    assert len(shown) == len(overview) + 2 + 1 + 1
+    # The overview, the workers and those that run, what ended, what is paused or limited, and two of sagas.
+    assert len(shown) == len(overview) + 2 + 1 + 1 + 2
 
 
 @override_settings(TASKYARD={"TENANCY": "rows", "TENANT_WAIT": dt.timedelta(seconds=30)})
@@ -190,6 +195,24 @@ def test_jobs_of_a_tenant_that_is_not_ready_are_counted_with_what_it_said() -> N
     assert finding.facts["waiting"] == 3
     Job.objects.filter(id__in=[job.id for job in waiting]).delete()
     assert [finding.level for finding in tenants.not_ready()] == ["ok"]
+
+
+def test_sagas_that_need_attention_or_are_forgotten_are_named_by_status_and_doctor() -> None:
+    now = timezone.now()
+    about = {"name": "trip", "version": 1, "queue": "celery", "created_at": now - 2 * LONG}
+    Saga.objects.create(**about, state="needs_attention", updated_at=now - LONG)
+    Saga.objects.create(**about, state="running", updated_at=now, due_at=now)
+    assert [finding.level for finding in sagas()] == [Level.WARN]
+    Saga.objects.create(**about, tenant="acme", state="waiting", updated_at=now, due_at=now - LONG)
+    late, stuck = sagas()
+    assert late.finding == "nobody looked at 1 saga whose time has come, the longest for 1 h"
+    assert stuck.finding == "1 saga needs attention, the longest for 1 h"
+    out = io.StringIO()
+    call_command("taskyard", "status", stdout=out)
+    assert "1 needs_attention, the longest for 1 h: taskyard sagas list --state needs_attention" in out.getvalue()
+    assert "1 that no keeper has looked at, the longest for 1 h: taskyard doctor" in out.getvalue()
+    own = overview(dataclasses.replace(Actor.system(), tenant="acme"))
+    assert (own.sagas_needing_attention.count, own.sagas_not_looked_at.count) == (0, 1)
 
 
 @pytest.mark.django_db(transaction=True)

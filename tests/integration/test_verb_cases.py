@@ -16,7 +16,19 @@ from taskyard.entrypoint.screen import Screen
 from taskyard.errors import NotAllowed, NotFound
 from taskyard.jobs.queries import JobFilter
 from taskyard.models import ApiToken, Backfill, Schedule
-from taskyard.operations import Actor, audit, batches, failures, jobs, queues, schedules, tenants, tokens, workers
+from taskyard.operations import (
+    Actor,
+    audit,
+    batches,
+    failures,
+    jobs,
+    queues,
+    sagas,
+    schedules,
+    tenants,
+    tokens,
+    workers,
+)
 from taskyard.operations.acting.verbs import all_verbs
 from taskyard.operations.bulk import order
 from taskyard.schedules import Every, register
@@ -88,6 +100,15 @@ CALLS = {
     "batch.list": lambda a, s: batches.list_(a),
     "batch.show": lambda a, s: batches.show(a, s.batch),
     "batch.cancel": lambda a, s: batches.cancel(a, s.batch),
+    "saga.list": lambda a, s: sagas.list_(a),
+    "saga.show": lambda a, s: sagas.show(a, s.saga),
+    "saga.retry_step": lambda a, s: sagas.retry_step(a, s.saga, "charge"),
+    "saga.skip_step": lambda a, s: sagas.skip_step(a, s.saga, "charge", reason="refunded by hand"),
+    "saga.compensate": lambda a, s: sagas.compensate(a, s.saga),
+    "saga.resume": lambda a, s: sagas.resume(a, s.saga),
+    "saga.cancel": lambda a, s: sagas.cancel(a, s.saga),
+    "saga.signal": lambda a, s: sagas.signal(a, s.saga, "approved"),
+    "saga.fork": lambda a, s: sagas.fork(a, s.saga, "reserve"),
     "failure.list": lambda a, s: failures.list_(a),
     "failure.show": lambda a, s: failures.show(a, s.group),
     "failure.retry": lambda a, s: failures.retry(a, s.group),
@@ -153,6 +174,15 @@ COMMANDS = {
     "batch.list": "batches list --json",
     "batch.show": "batches show {batch}",
     "batch.cancel": "batches cancel {batch}",
+    "saga.list": "sagas list --json",
+    "saga.show": "sagas show {saga}",
+    "saga.retry_step": "sagas retry {saga} charge",
+    "saga.skip_step": "sagas skip {saga} charge --reason refunded",
+    "saga.compensate": "sagas compensate {saga}",
+    "saga.resume": "sagas resume {saga}",
+    "saga.cancel": "sagas cancel {saga}",
+    "saga.signal": "sagas signal {saga} approved",
+    "saga.fork": "sagas fork {saga} reserve",
     "failure.list": "failures list --state any --json",
     "failure.show": "failures show {group}",
     "failure.retry": "failures retry {group}",
@@ -224,6 +254,15 @@ REQUESTS: dict[str, tuple[Any, ...]] = {
     "batch.list": ("GET", "batches"),
     "batch.show": ("GET", "batches/{batch}"),
     "batch.cancel": ("POST", "batches/{batch}/cancel"),
+    "saga.list": ("GET", "sagas"),
+    "saga.show": ("GET", "sagas/{saga}"),
+    "saga.retry_step": ("POST", "sagas/{saga}/steps/charge/retry"),
+    "saga.skip_step": ("POST", "sagas/{saga}/steps/charge/skip", {"reason": "refunded by hand"}),
+    "saga.compensate": ("POST", "sagas/{saga}/compensate"),
+    "saga.resume": ("POST", "sagas/{saga}/resume"),
+    "saga.cancel": ("POST", "sagas/{saga}/cancel"),
+    "saga.signal": ("POST", "sagas/{saga}/signals", {"name": "approved"}),
+    "saga.fork": ("POST", "sagas/{saga}/fork", {"step": "reserve"}),
     "failure.list": ("GET", "failures"),
     "failure.show": ("GET", "failures/{group}"),
     "failure.retry": ("POST", "failures/{group}/retry", {"rate": 200}),

@@ -24,22 +24,29 @@ from taskyard.models import (
     Failure,
     FailureGroup,
     QueueSetting,
+    Saga,
+    SagaPlan,
+    SagaSignal,
+    SagaStep,
     Schedule,
     TenantSetting,
     Worker,
 )
 from taskyard.operations.acting.verbs import find_verb
 from taskyard.schedules import Every
+from tests.app.operated import Order
 from tests.app.tasks import nothing
 
 #: Stands in everything of acme's that is payload, and nowhere else.
 SECRET = "xyzzy-4711"
 _EVERYONE_MAY = [
     "view_job", "view_batch", "view_failure", "view_queue", "view_tenant", "view_worker", "view_schedule",
-    "view_auditentry", "view_apitoken",
+    "view_auditentry", "view_apitoken", "view_saga",
 ]  # fmt: skip
 #: Verbs that show payload.
-_SHOWS = {"job.show", "job.list", "job.items", "batch.show", "failure.list", "failure.show"}
+_SHOWS = {
+    "job.show", "job.list", "job.items", "batch.show", "failure.list", "failure.show", "saga.list", "saga.show",
+}  # fmt: skip
 
 
 class Answer(StrEnum):
@@ -98,6 +105,15 @@ TABLE: dict[str, dict[Who, Answer]] = {
     "batch.list": LOOK_OWN,
     "batch.show": LOOK,
     "batch.cancel": CHANGE,
+    "saga.list": LOOK_OWN,
+    "saga.show": LOOK,
+    "saga.retry_step": CHANGE,
+    "saga.skip_step": CHANGE,
+    "saga.compensate": CHANGE,
+    "saga.resume": CHANGE,
+    "saga.cancel": CHANGE,
+    "saga.signal": CHANGE,
+    "saga.fork": CHANGE,
     "failure.list": LOOK_OWN,
     "failure.show": LOOK,
     "failure.retry": CHANGE,
@@ -153,6 +169,8 @@ class Stage:
     group: str
     #: Both jobs are members.
     batch: uuid.UUID
+    #: A saga that needs attention: the compensation of its step ``charge`` gave up.
+    saga: uuid.UUID
     #: The prefix of a token.
     token: str = "acmetokn"
     #: Name of a queue that holds the pending job, and of one that is paused.
@@ -165,12 +183,14 @@ class Stage:
         """The same of what does not exist."""
         return dataclasses.replace(
             self, failed=uuid.uuid4(), pending=uuid.uuid4(), schedule="nowhere", fill=0, group="1-0a0b0c",
-            batch=uuid.uuid4(), token="nonesuch",
+            batch=uuid.uuid4(), saga=uuid.uuid4(), token="nonesuch",
         )  # fmt: skip
 
     def names(self) -> set[str]:
         """What tells that something of acme's is there."""
-        return {str(self.failed), str(self.pending), self.schedule, self.group, str(self.batch), self.token}
+        return {
+            str(self.failed), str(self.pending), self.schedule, self.group, str(self.batch), str(self.saga), self.token,
+        }  # fmt: skip
 
 
 def set_up(now: dt.datetime) -> Stage:
@@ -212,7 +232,21 @@ def set_up(now: dt.datetime) -> Stage:
     ApiToken.objects.create(
         name="acmes", prefix="acmetokn", digest="0" * 64, scopes=["read"], tenant="acme", created_at=now
     )
-    return Stage(failed.id, pending.id, schedule.name, fill.pk, group.pk, batch.id)
+    return Stage(failed.id, pending.id, schedule.name, fill.pk, group.pk, batch.id, _stuck_saga(now))
+
+
+def _stuck_saga(now: dt.datetime) -> uuid.UUID:
+    plan, error = Order.definition.plan, {"type": "CardNetworkDown", "message": SECRET}
+    saga = Saga.objects.create(
+        name="order", version=1, plan=plan.digest, tenant="acme", state="needs_attention", is_undoing=True, revision=9,
+        queue="celery", inputs={"item": SECRET, "card": "4000"}, error=error, stuck=error, created_at=now,
+        updated_at=now,
+    )  # fmt: skip
+    SagaPlan.objects.create(digest=plan.digest, name="order", version=1, steps=plan.text, created_at=now)
+    SagaStep.objects.create(saga=saga.id, name="reserve", state="succeeded", result=SECRET, attempt=1)
+    SagaStep.objects.create(saga=saga.id, name="charge", state="compensation_failed", error=error, attempt=1)
+    SagaSignal.objects.create(saga=saga.id, name="approved", key=SECRET, payload=SECRET, received_at=now, used_at=now)
+    return saga.id
 
 
 def tenant_of(user: User) -> str | None:
@@ -309,6 +343,10 @@ def _snapshot() -> dict[str, Any]:
         "jobs": sorted(Job.objects.filter(tenant="acme").values_list("id", "state", "kwargs", "cancel_requested_at")),
         "schedules": list(Schedule.objects.filter(tenant__in=["acme", ""]).order_by("pk").values()),
         "batches": list(Batch.objects.order_by("pk").values()),
+        "sagas": [
+            *Saga.objects.filter(tenant="acme").order_by("pk").values(), *SagaStep.objects.order_by("pk").values(),
+            *SagaSignal.objects.order_by("pk").values(),
+        ],
         "groups": list(FailureGroup.objects.order_by("pk").values()),
         "fills": list(Backfill.objects.order_by("pk").values()),
         "held": [*QueueSetting.objects.order_by("pk").values(), *TenantSetting.objects.order_by("pk").values()],

@@ -15,7 +15,19 @@ from taskyard.api.shapes import Object, Shape
 from taskyard.operations import Actor
 
 #: Where routes are declared, in the order of the document.
-_MODULES = ("jobs", "bulk", "batches", "failures", "schedules", "queues", "tenants", "workers", "audit", "status")
+_MODULES = (
+    "jobs",
+    "bulk",
+    "batches",
+    "sagas",
+    "failures",
+    "schedules",
+    "queues",
+    "tenants",
+    "workers",
+    "audit",
+    "status",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ def _commands(first: str) -> tuple[ModuleType, ...]:
         jobs,
         processes,
         queues,
+        sagas,
         schedules,
         status,
         tasks,
@@ -45,8 +46,8 @@ def _commands(first: str) -> tuple[ModuleType, ...]:
     )  # fmt: skip
 
     return (
-        processes, status, doctor, health, jobs, batches, failures, schedules, crontab, queues, tenants, workers, audit,
-        tokens, tasks, demo,
+        processes, status, doctor, health, jobs, batches, sagas, failures, schedules, crontab, queues, tenants, workers,
+        audit, tokens, tasks, demo,
     )  # fmt: skip
 
 

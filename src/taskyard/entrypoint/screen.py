@@ -30,6 +30,7 @@ _CODES = {
 _MEANINGS = {
     "failed": "red", "fail": "red", "lost": "red", "silent": "red", "no worker": "red",
     "succeeded": "green", "ok": "green", "alive": "green",
+    "needs_attention": "red", "completed": "green", "compensated": "yellow", "compensating": "yellow",
     "retrying": "yellow", "warn": "yellow", "paused": "yellow", "stopping": "yellow",
     "running": "cyan", "queued": "blue", "cancelled": "grey",
 }  # fmt: skip

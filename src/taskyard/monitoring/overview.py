@@ -13,6 +13,7 @@ from taskyard.jobs import queries
 from taskyard.jobs.queries import QueueOverview, WorkerOverview
 from taskyard.operations import Actor
 from taskyard.outbox.queries import Hold, has_outboxes, not_entered, read_holds, relay_overview
+from taskyard.sagas.queries import Attention, needing_attention, not_looked_at
 from taskyard.settings import get_settings
 
 _HOUR = dt.timedelta(hours=1)
@@ -30,6 +31,9 @@ class Overview:
     ended_last_hour: Mapping[str, int]
     #: Queues and tenants that operators hold back though jobs are due; to a tenant, itself alone.
     held_back: Sequence[Hold]
+    #: Sagas that wait for a person, and those that nobody looked at though their time has come.
+    sagas_needing_attention: Attention
+    sagas_not_looked_at: Attention
     #: Tenants that could not be entered, and the relay of outboxes; to operators of all tenants.
     tenants_not_entered: Sequence[Any]
     relay: Any
@@ -53,6 +57,7 @@ def overview(actor: Actor) -> Overview:
         paused={name: hold.paused_at for name, hold in holds.queues.items() if hold.paused_at},
         ended_last_hour=queries.ended_since(now - _HOUR, tenant=tenant),
         held_back=[hold for hold in holds.holding if is_operator or (hold.kind, hold.name) == ("tenant", tenant)],
+        sagas_needing_attention=needing_attention(tenant=tenant), sagas_not_looked_at=not_looked_at(now, tenant=tenant),
         tenants_not_entered=not_entered(now) if is_operator and get_settings().tenancy else [],
         relay=relay_overview(now) if is_operator and has_outboxes() else None,
     )  # fmt: skip

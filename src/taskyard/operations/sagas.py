@@ -125,8 +125,8 @@ def signal(
             )
         except Refused as refused:
             raise WrongState("saga", saga_id, str(refused)) from refused
-        said = {"name": row.name, "signal": name}
-        _write_down(actor, "signal", row, before=before, said=said, reason=reason, count=int(is_new))
+        deed = dataclasses.replace(_deed(row, before, signal=name), count=int(is_new), reason=reason)
+        write_down(actor, "saga", "signal", deed)
     return is_new
 
 
@@ -151,8 +151,8 @@ def fork(
         except Refused as refused:
             raise WrongState("saga", saga_id, str(refused)) from refused
         changed = sorted(name for name in {**row.inputs, **new.inputs} if row.inputs.get(name) != new.inputs.get(name))
-        said = {"name": row.name, "step": step, "fork": str(new.id), "changed": changed}
-        _write_down(actor, "fork", row, before=row.state, said=said, reason=reason)
+        deed = _deed(row, row.state, step=step, fork=str(new.id), changed=changed)
+        write_down(actor, "saga", "fork", dataclasses.replace(deed, reason=reason))
     found = SagaSummary(**{field.name: getattr(new, field.name) for field in dataclasses.fields(SagaSummary)})
     return found if actor.sees_payload else blind_saga_summary(found)
 
@@ -172,14 +172,11 @@ def _tell(
             row, _ = store.tell(saga_id, event, timezone.now(), who=actor.name, tenant=actor.tenant)
         except Refused as refused:
             raise WrongState("saga", saga_id, str(refused)) from refused
-        _write_down(actor, name, row, before=before, said={"name": row.name, **(said or {})}, reason=reason)
+        write_down(actor, "saga", name, dataclasses.replace(_deed(row, before, **(said or {})), reason=reason))
 
 
-def _write_down(
-    actor: Actor, name: str, row: Saga, *, before: str, said: Mapping[str, Any], reason: str, count: int = 1
-) -> None:
-    deed = Deed(
-        target=str(row.id), tenant=row.tenant, count=count, before={"state": before}, after={"state": row.state},
-        said=said, reason=reason,
+def _deed(row: Saga, before: str, **said: Any) -> Deed:
+    return Deed(
+        target=str(row.id), tenant=row.tenant, before={"state": before}, after={"state": row.state},
+        said={"name": row.name, **said},
     )  # fmt: skip
-    write_down(actor, "saga", name, deed)

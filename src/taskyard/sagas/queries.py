@@ -21,14 +21,14 @@ from taskyard.sagas.plan import Plan, StepPlan
 from taskyard.sagas.states import SagaState, StepState
 from taskyard.sagas.store import plan_of
 from taskyard.sagas.timeline import Timeline, timeline_of
-from taskyard.sagas.waits import KEEPER_TAKES, why_it_waits
+from taskyard.sagas.waits import KEEPER_TAKES, Looking, why_it_waits
 from taskyard.settings import get_settings
 from taskyard.tasks.doors import door
 
 #: Lines of a history, and signals, of one reading: the latest.
 MOST_EVENTS, MOST_SIGNALS = 1_000, 100
 #: Sagas that are counted for a warning.
-_MOST_COUNTED = 1_000
+MOST_COUNTED = 1_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,16 +222,18 @@ def find_saga(
     alias, plan = get_settings().database, plan_of(row.plan)
     begun, signals = _begun(saga_id), _signals(saga_id)
     history = SagaEvent.objects.using(alias).filter(saga=saga_id).order_by("-id")[:MOST_EVENTS]
-    hide = _Hiding(row, begun.values(), signals)
+    hide = _Hiding(row, begun.values(), signals=signals)
     return SagaReading(
         **{name: getattr(row, name) for name in _SUMMARY if name not in ("error", "stuck")},
         error=hide.value(row.error), stuck=hide.value(row.stuck), queue=row.queue, inputs=hide.value(row.inputs),
-        result=hide.value(row.result), steps=tuple(_steps(row, plan, begun, hide)),
+        result=hide.value(row.result), steps=tuple(_steps(row, plan, begun=begun, hide=hide)),
         signals=tuple(
             SignalReading(**{**each, "payload": hide.named(each["name"], each["payload"])}) for each in signals
         ),
         history=tuple(EventReading(**each) for each in reversed(history.values(*_EVENT))),
-        waits_for=why_it_waits(row, plan, begun, now=now, held_back=held_back, tenant=tenant),
+        waits_for=why_it_waits(
+            row, plan, steps=begun, looking=Looking(now=now, held_back=held_back, tenant=tenant)
+        ),
         is_known=_definition_of(row, plan) is not None, at=now,
     )  # fmt: skip
 
@@ -248,13 +250,13 @@ def _signals(saga_id: uuid.UUID) -> list[dict[str, Any]]:
 
 def shown_inputs(row: Saga) -> Any:
     """The inputs of a saga as :func:`find_saga` shows them."""
-    return _Hiding(row, _begun(row.id).values(), _signals(row.id)).value(row.inputs)
+    return _Hiding(row, _begun(row.id).values(), signals=_signals(row.id)).value(row.inputs)
 
 
 class _Hiding:
     """Takes secrets out of what is shown of one saga."""
 
-    def __init__(self, row: Saga, steps: Collection[SagaStep], signals: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, row: Saga, steps: Collection[SagaStep], *, signals: Sequence[Mapping[str, Any]]) -> None:
         self._names = sensitive_names(row.name, row.version)
         given = [row.inputs, row.result, {each.name: each.result for each in steps}]
         self._secrets = secrets_in([*given, *({each["name"]: each["payload"]} for each in signals)], self._names)
@@ -277,7 +279,7 @@ def sensitive_names(name: str, version: int) -> frozenset[str]:
     return names
 
 
-def _steps(row: Saga, plan: Plan, begun: Mapping[str, SagaStep], hide: _Hiding) -> list[StepReading]:
+def _steps(row: Saga, plan: Plan, *, begun: Mapping[str, SagaStep], hide: _Hiding) -> list[StepReading]:
     definition = _definition_of(row, plan)
     found = []
     for step in plan.steps:
@@ -314,5 +316,5 @@ def not_looked_at(now: dt.datetime, *, tenant: str | None = None) -> Attention:
 
 
 def _counted(moments: Any) -> Attention:
-    found = list(moments[:_MOST_COUNTED])
+    found = list(moments[:MOST_COUNTED])
     return Attention(count=len(found), oldest_at=min(found, default=None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import uuid
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from taskyard.jobs.detail import HowHeld, JobDetail, find_job
 from taskyard.sagas.models import Saga, SagaStep
 from taskyard.sagas.plan import Plan, StepPlan
 from taskyard.sagas.states import FINAL, IN_HAND, IN_LINE, SagaState, StepKind, StepState
+from taskyard.sagas.store import plan_of
 
 #: Jobs of one saga that are asked why they wait, and sagas within each other.
 _MOST_JOBS, _DEEPEST = 3, 5
@@ -18,27 +20,30 @@ KEEPER_TAKES = dt.timedelta(minutes=2)
 _MEND = "start `taskyard scheduler` (workers bring a keeper unless TASKYARD['AGENTS'] is False)"
 
 
-def why_it_waits(
-    row: Saga,
-    plan: Plan,
-    steps: Mapping[str, SagaStep],
-    *,
-    now: dt.datetime,
-    held_back: HowHeld,
-    tenant: str | None,
-    depth: int = 0,
-) -> str:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Looking:
+    """Who looks, and when."""
+
+    now: dt.datetime
+    #: Asked about queues and tenants whose jobs are waited for.
+    held_back: HowHeld
+    tenant: str | None
+    #: So many sagas are around the one that is asked about.
+    depth: int = 0
+
+
+def why_it_waits(row: Saga, plan: Plan, *, steps: Mapping[str, SagaStep], looking: Looking) -> str:
     """One sentence without its end; empty for a saga that has ended."""
     if row.state in FINAL:
         return ""
     if row.state == SagaState.NEEDS_ATTENTION:
-        return f"needs attention: {_why_stuck(row, plan, steps)}"
-    asking = _Asking(row, plan, steps, now=now, held_back=held_back, tenant=tenant, depth=depth)
+        return f"needs attention: {_why_stuck(row, plan, steps=steps)}"
+    asking = _Asking(row, plan, steps=steps, looking=looking)
     wished = f"it is to be {row.wish} once what runs has ended" if row.wish and not row.is_undoing else ""
     return "; ".join(part for part in (*asking.parts(), wished) if part)
 
 
-def _why_stuck(row: Saga, plan: Plan, steps: Mapping[str, SagaStep]) -> str:
+def _why_stuck(row: Saga, plan: Plan, *, steps: Mapping[str, SagaStep]) -> str:
     error = row.stuck or {}
     for step in plan.steps:
         found = steps.get(step.name)
@@ -63,19 +68,9 @@ def _in_brackets(found: SagaStep) -> str:
 
 
 class _Asking:
-    def __init__(
-        self,
-        row: Saga,
-        plan: Plan,
-        steps: Mapping[str, SagaStep],
-        *,
-        now: dt.datetime,
-        held_back: HowHeld,
-        tenant: str | None,
-        depth: int,
-    ) -> None:
-        self.row, self.plan, self.steps, self.now = row, plan, steps, now
-        self.held_back, self.tenant, self.depth = held_back, tenant, depth
+    def __init__(self, row: Saga, plan: Plan, *, steps: Mapping[str, SagaStep], looking: Looking) -> None:
+        self.row, self.plan, self.steps = row, plan, steps
+        self.looking, self.now = looking, looking.now
         self._jobs_left = _MOST_JOBS
 
     def parts(self) -> Iterator[str]:
@@ -143,22 +138,18 @@ class _Asking:
         if child is None:
             return f"step {step.name!r} is the saga {found.child}, which is gone"
         says = f"step {step.name!r} is the saga {child.id}, which is {child.state}"
-        if self.depth >= _DEEPEST:
+        if self.looking.depth >= _DEEPEST:
             return says
-        from taskyard.sagas.store import plan_of
-
         steps = {each.name: each for each in SagaStep.objects.using(self.row._state.db).filter(saga=child.id)}
-        why = why_it_waits(
-            child, plan_of(child.plan), steps, now=self.now, held_back=self.held_back, tenant=self.tenant,
-            depth=self.depth + 1,
-        )  # fmt: skip
+        looking = dataclasses.replace(self.looking, depth=self.looking.depth + 1)
+        why = why_it_waits(child, plan_of(child.plan), steps=steps, looking=looking)
         return f"{says}: {why}" if why else says
 
     def _detail(self, job_id: uuid.UUID) -> JobDetail | None:
         if not self._jobs_left:
             return None
         self._jobs_left -= 1
-        return find_job(job_id, self.now, held_back=self.held_back, tenant=self.tenant)
+        return find_job(job_id, self.now, held_back=self.looking.held_back, tenant=self.looking.tenant)
 
     def _job(self, job_id: uuid.UUID, detail: JobDetail | None = None) -> str:
         detail = detail or self._detail(job_id)

@@ -12,7 +12,7 @@ from taskyard.api.documents import ID
 from taskyard.api.resources.queues import QUEUE
 from taskyard.api.resources.workers import WORKER
 from taskyard.api.routes import Asked, route
-from taskyard.api.shapes import Anything, ListOf, MapOf, Moment, Object, Text, Whole
+from taskyard.api.shapes import Anything, ListOf, MapOf, Moment, Object, OrNull, Text, Whole
 from taskyard.errors import NotFound
 from taskyard.integrations.progress.access import Reference, Subject
 from taskyard.integrations.progress.views import MOST_JOBS, respond
@@ -21,10 +21,12 @@ from taskyard.jobs import queries
 from taskyard.jobs.ids import job_id
 from taskyard.monitoring.overview import overview
 
+_ATTENTION = Object({"count": Whole(says="At most 1,000 are counted."), "oldest_at": OrNull(Moment())})
 _STATUS = Object(
     {
         "at": Moment(), "workers": ListOf(WORKER), "queues": ListOf(QUEUE), "ended_last_hour": MapOf(Whole()),
         "held_back": ListOf(Anything(dict), says="Queues and tenants that operators hold back though jobs are due."),
+        "sagas_needing_attention": _ATTENTION, "sagas_not_looked_at": _ATTENTION,
         "tenants_not_entered": ListOf(Anything(dict)), "relay": Anything(),
     },
     name="Status",

@@ -50,7 +50,7 @@ def diagnose(*, outboxes_for: float = 0) -> Iterator[Any]:
 
     ``outboxes_for``: look into every outbox, for so many seconds at most; zero: ask only what the relay knows.
     """
-    from taskyard.monitoring.diagnosis import agents, broker, database, outboxes, schedules, tenants, work
+    from taskyard.monitoring.diagnosis import agents, broker, database, outboxes, sagas, schedules, tenants, work
     from taskyard.monitoring.diagnosis.finding import Level, look
 
     first = {"settings": broker.settings, "database": database.latency, "migrations": database.migrations}
@@ -59,7 +59,7 @@ def diagnose(*, outboxes_for: float = 0) -> Iterator[Any]:
         "time zones": database.time_zones, "celery app": broker.app, "broker": broker.round_trip,
         "workers": work.workers, "agents": agents.agents, "queues": work.queues,
         "tenants": tenants.not_ready, "outboxes": outboxes.known,
-        "schedules": schedules.schedules, "crontab": schedules.crontabs,
+        "schedules": schedules.schedules, "crontab": schedules.crontabs, "sagas": sagas.sagas,
         "time limits": work.long_runners,
     }  # fmt: skip
     if outboxes_for:

@@ -147,7 +147,7 @@ def news(job: Any) -> str:
 
 def show_job(options: argparse.Namespace, screen: Screen) -> int:
     """Show one; 1 if there is none of that id."""
-    from taskyard.entrypoint.job_page import show
+    from taskyard.entrypoint.pages.job import show
     from taskyard.errors import NotFound
     from taskyard.operations import jobs as verbs
 

@@ -36,6 +36,7 @@ def run(options: argparse.Namespace, screen: Screen) -> int:
     screen.line()
     show_queues(screen, found.queues, paused=set(found.paused), now=now)
     _show_held(screen, found.held_back, found.tenants_not_entered, now=now)
+    _show_sagas(screen, found, now)
     _show_relay(screen, found.relay, now)
     screen.line()
     screen.heading("Ended in the last hour")
@@ -66,6 +67,21 @@ def _show_first(screen: Screen, columns: Sequence[str], rows: Sequence[tuple[Any
 
 def _since(moment: dt.datetime | None, now: dt.datetime) -> str | None:
     return duration(now - moment) if moment else None
+
+
+def _show_sagas(screen: Screen, found: Any, now: dt.datetime) -> None:
+    stuck, late = found.sagas_needing_attention, found.sagas_not_looked_at
+    if not stuck.count + late.count:
+        return
+    screen.line()
+    screen.heading("Sagas")
+    if stuck.count:
+        since = _since(stuck.oldest_at, now)
+        screen.line(f"  {stuck.count:,} {screen.paint('needs_attention', 'red')}, the longest for {since}: "
+                    "taskyard sagas list --state needs_attention")  # fmt: skip
+    if late.count:
+        since = _since(late.oldest_at, now)
+        screen.line(f"  {late.count:,} that no keeper has looked at, the longest for {since}: taskyard doctor")
 
 
 def _show_relay(screen: Screen, relay: Any, now: dt.datetime) -> None:

@@ -11,6 +11,7 @@ from taskyard.entrypoint.screen import Screen, ago, bar, duration, stamp
 from taskyard.jobs.detail import JobDetail
 from taskyard.jobs.progress.words import number
 from taskyard.jobs.queries import reason_of
+from taskyard.sagas.jobs import SUBJECT
 
 _WIDTH = 14
 #: Items that failed, of those that are kept.
@@ -51,7 +52,10 @@ def _facts(detail: JobDetail, now: dt.datetime) -> Iterator[tuple[str, str]]:
     yield "worker", " ".join(str(part) for part in (detail.worker_name, job["worker"]) if part)
     yield "limits", _limits(job)
     yield "unique key", str(job["unique_key"]) if job["unique_key"] is not None else ""
-    yield "about", f"{job['subject_type']} {job['subject_id']}".strip()
+    if job["subject_type"] == SUBJECT:
+        yield "saga", _saga(job)
+    else:
+        yield "about", f"{job['subject_type']} {job['subject_id']}".strip()
     yield "created by", job["created_by"]
     yield "parent", str(job["parent"] or "")
     yield "root", str(job["root"]) if job["root"] and job["root"] != job["id"] else ""
@@ -60,6 +64,12 @@ def _facts(detail: JobDetail, now: dt.datetime) -> Iterator[tuple[str, str]]:
     yield "items", _items(job["counts"] or {})
     yield "tags", ", ".join(job["tags"] or ())
     yield "trace", job["trace"]
+
+
+def _saga(job: Mapping[str, Any]) -> str:
+    step = (job["kwargs"] or {}).get("step")
+    part = f"step {step!r} of " if step else "the coordinator of " if job["kwargs"] else ""
+    return f"{part}{job['subject_id']}: taskyard sagas show {job['subject_id']}"
 
 
 def _state(job: Mapping[str, Any], now: dt.datetime) -> str:
