@@ -87,7 +87,7 @@ class Order(Orchestrator):
         return "thanked"
 
 
-@orchestrator("parcel")
+@orchestrator("consignment")
 class Parcel(Orchestrator):
     """One step that is a job of its own."""
 

@@ -12,7 +12,7 @@ from django.test import Client, override_settings
 from taskyard.models import Schedule, Worker
 from taskyard.tasks.doors import door, open_door
 from tests.integration.forms import sent_by
-from tests.integration.verb_cases import TOLD, Answer, Stage, Surface, ask, tenant_of
+from tests.integration.verb_cases import TABLE, TOLD, Answer, Stage, Surface, ask, tenant_of
 
 pytestmark = pytest.mark.django_db
 

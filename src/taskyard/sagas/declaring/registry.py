@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from taskyard.errors import InvalidOrchestrator, UnknownOrchestrator
 from taskyard.sagas.declaring.definition import Definition
+from taskyard.tasks.doors import door
 
 if TYPE_CHECKING:
     from taskyard.sagas.declaring.orchestrator import Orchestrator
@@ -44,7 +45,12 @@ def latest(name: str) -> Definition:
 
 
 def get_orchestrator(name: str) -> type[Orchestrator]:
-    """The class of its highest version; raises :class:`~taskyard.errors.UnknownOrchestrator`."""
+    """The class of its highest version; raises :class:`~taskyard.errors.UnknownOrchestrator`.
+
+    Modules ``orchestrators`` and ``tasks`` of the project's apps are imported if nobody has yet.
+    """
+    if not any(known == name for known, _ in _definitions):
+        door("load_tasks")()
     return latest(name).cls
 
 

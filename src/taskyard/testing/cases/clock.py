@@ -15,6 +15,7 @@ from django.utils import timezone
 from taskyard.errors import TaskyardError
 from taskyard.jobs.models import Job
 from taskyard.jobs.states import State
+from taskyard.sagas.models import Saga
 from taskyard.schedules.models import Backfill, Schedule
 from taskyard.schedules.scheduler import Scheduler
 from taskyard.schedules.sources import code
@@ -126,6 +127,8 @@ def _next(now: dt.datetime, *, run: bool) -> dt.datetime | None:
     if run:
         waiting = Job.objects.filter(state__in=[State.PENDING.value, State.RETRYING.value], available_at__gt=now)
         moments.append(waiting.aggregate(at=Min("available_at"))["at"])
+        # Timers, retries of steps, time-outs of signals.
+        moments.append(Saga.objects.filter(due_at__gt=now).aggregate(at=Min("due_at"))["at"])
     return min(filter(None, moments), default=None)
 
 
