@@ -35,3 +35,30 @@ def test_skip_takes_a_step_or_a_compensation_for_done_with_the_reason() -> None:
     assert (tale["yes"], tale.run.step("yes").reason, tale.jobs) == ("skipped", "said on the phone", [""])
     tale.raised("b").raised("a").tell(SkipStep("a", "undone by hand"))
     assert (tale["a"], tale.state) == ("compensation_skipped", "compensated")
+
+
+def test_resume_runs_what_failed_again_and_what_was_undone_as_another_effect() -> None:
+    tale = Tale(step("a"), step("b"), step("c")).returned("a", "b").raised("c").returned("b").raised("a")
+    assert tale.tell(Resume()).jobs == [""]
+    assert (tale["a"], tale.taken().call, tale.run.step("b").round) == ("succeeded", "b", 2)
+    assert (tale.run.step("b").result, tale.returned("b").call) == (None, "c")
+    assert tale.run.step("c").round == 1
+
+
+def test_resume_does_not_take_a_step_for_done_whose_failure_could_not_be_compensated() -> None:
+    tale = Tale(step("a", undoes_failed=True)).raised("a").raised("a")
+    assert (tale.state, tale["a"]) == ("needs_attention", "compensation_failed")
+    assert tale.tell(Resume())["a"] == "pending"
+    assert tale.tell(Cancel()).taken().call == "-a"
+
+
+def test_resume_behind_the_deadline_has_none_any_more() -> None:
+    tale = Tale(step("a"), step("b"), deadline=MINUTE).returned("a").later(MINUTE)
+    tale.returned("b").returned("b").raised("a")
+    assert tale.tell(Resume()).taken().call == "b"
+
+
+def test_resume_is_refused_where_it_goes_on_and_while_a_worker_is_in_a_compensation() -> None:
+    assert Tale(step("a")).refuses(Resume()) == "it is running, and only what needs attention is resumed"
+    tale = Tale(routed("a"), step("b")).returned("a").raised("b").begun("a").tell(Stopped(BOOM))
+    assert "is being compensated at this moment" in tale.refuses(Resume())

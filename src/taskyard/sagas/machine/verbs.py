@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from taskyard.sagas.machine.events import Cancel, Compensate, Resume, RetryStep, SkipStep, Verb
 from taskyard.sagas.machine.outcome import Refused
+from taskyard.sagas.machine.run import StepRun
 from taskyard.sagas.machine.working import Working
 from taskyard.sagas.states import FINAL, IN_HAND, SagaState, StepKind, StepState
 
@@ -94,6 +95,9 @@ def _skip(work: Working, name: str, reason: str) -> None:
     else:
         work.put(name, state=StepState.SKIPPED, reason=reason, job=None, due_at=None, finished_at=work.now)
         work.set(state=SagaState.RUNNING, stuck=None)
+    for name, found in work.steps.items():
+        if found.state is StepState.COMPENSATING:
+            raise Refused(f"step {name!r} is being compensated at this moment: have all of it compensated, or wait")
     work.note("asked_to_skip", name, reason)
 
 
@@ -102,14 +106,18 @@ def _resume(work: Working) -> None:
         raise Refused(f"it is {work.run.state}, and only what needs attention is resumed")
     for name, found in list(work.steps.items()):
         if found.state is StepState.COMPENSATED:
-            work.put(
-                name, state=StepState.PENDING, round=found.round + 1, losses=0, failures=0, error=None, child=None,
-                compensation_started_at=None, compensation_finished_at=None,
-            )  # fmt: skip
-        elif found.state in (*_UNDO, StepState.COMPENSATION_SKIPPED):
+            # As if it had never been begun, but for what only grows.
+            work.steps[name] = StepRun(
+                name=name, attempt=found.attempt, compensation_attempt=found.compensation_attempt, round=found.round + 1
+            )
+        elif found.state in (*_UNDO, StepState.COMPENSATION_SKIPPED) and not found.has_failed:
             # Its effect stands.
-            work.put(name, state=StepState.SUCCEEDED, job=None, due_at=None, losses=0, failures=0)
-        elif found.state is StepState.FAILED:
-            work.put(name, state=StepState.PENDING, due_at=None, losses=0, failures=0)
-    work.set(state=SagaState.RUNNING, is_undoing=False, wish="", error=None, stuck=None)
+            work.put(name, state=StepState.SUCCEEDED, job=None, due_at=None, error=None, reason="")
+        elif found.state in (*_UNDO, StepState.COMPENSATION_SKIPPED, StepState.FAILED):
+            work.put(name, state=StepState.PENDING, job=None, due_at=None, losses=0, failures=0)
+    deadline = work.run.deadline_at
+    if deadline is not None and deadline <= work.now:
+        # Else it would turn round at once.
+        work.set(deadline_at=None)
+    work.set(is_undoing=False, wish="", error=None)
     work.note("asked_to_resume")
