@@ -20,6 +20,11 @@ def test_what_has_completed_can_be_compensated_and_not_cancelled() -> None:
     assert tale.returned("a").state == "compensated"
 
 
+def test_what_is_being_compensated_is_neither_cancelled_nor_compensated() -> None:
+    tale = Tale(step("a"), step("b")).returned("a").raised("b")
+    assert tale.refuses(Cancel()) == tale.refuses(Compensate()) == "it is being compensated"
+
+
 def test_retry_does_what_waits_for_its_time_now() -> None:
     tale = Tale(step("a")).raised("a", wait=MINUTE).tell(RetryStep("a"))
     assert (tale.jobs, tale.taken().call) == ([""], "a")

@@ -49,12 +49,8 @@ def _wish(work: Working, wish: SagaState, event: Cancel | Compensate) -> None:
 
 def _go_on_back(work: Working, wish: SagaState) -> None:
     if work.run.state is not SagaState.NEEDS_ATTENTION:
-        if work.run.wish or wish is SagaState.COMPENSATED:
-            raise Refused("it is being compensated")
-        work.set(wish=wish.value)
-        return
-    work.set(state=SagaState.COMPENSATING, stuck=None, wish=work.run.wish or wish.value)
-    work.note("asked_back", text=wish.value)
+        raise Refused("it is being compensated")
+    work.set(wish=work.run.wish or wish.value)
     for name, found in list(work.steps.items()):
         if found.state is StepState.COMPENSATION_FAILED:
             work.put(name, state=StepState.COMPENSATION_RETRYING, due_at=work.now, losses=0, failures=0)
