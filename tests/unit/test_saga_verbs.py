@@ -30,9 +30,22 @@ def test_retry_does_what_waits_for_its_time_now() -> None:
     assert (tale.jobs, tale.taken().call) == ([""], "a")
 
 
+def test_retry_of_what_waits_for_its_time_wakes_one_that_needs_attention() -> None:
+    tale = Tale(step("a")).taken().tell(Stopped(BOOM))
+    assert (tale.state, tale["a"]) == ("needs_attention", "retrying")
+    assert (tale.tell(RetryStep("a")).jobs, tale.state, tale.run.stuck) == ([""], "running", None)
+
+
 def test_retry_of_a_compensation_that_gave_up_goes_on_back() -> None:
     tale = Tale(step("a"), step("b")).returned("a").raised("b").raised("a").tell(RetryStep("a"))
     assert (tale.state, tale.returned("a").state) == ("compensating", "compensated")
+
+
+def test_retry_is_refused_for_what_neither_failed_nor_waits() -> None:
+    tale = Tale(step("a"), step("b")).returned("a").raised("b").returned("a")
+    assert tale.refuses(RetryStep("a")).startswith("step 'a' is compensated")
+    assert tale.refuses(RetryStep("b")) == "step 'b' failed, and the saga, which is compensated, went on from that"
+    assert tale.refuses(RetryStep("c")) == "it has no step 'c': a, b"
 
 
 def test_skip_takes_a_step_or_a_compensation_for_done_with_the_reason() -> None:
@@ -40,6 +53,12 @@ def test_skip_takes_a_step_or_a_compensation_for_done_with_the_reason() -> None:
     assert (tale["yes"], tale.run.step("yes").reason, tale.jobs) == ("skipped", "said on the phone", [""])
     tale.raised("b").raised("a").tell(SkipStep("a", "undone by hand"))
     assert (tale["a"], tale.state) == ("compensation_skipped", "compensated")
+
+
+def test_skip_is_refused_while_a_worker_is_in_the_step() -> None:
+    tale = Tale(step("a"), child("b")).taken()
+    assert tale.refuses(SkipStep("a", "why")) == "a worker is in step 'a' at this moment"
+    assert "mend or cancel that" in tale.returned("a").refuses(SkipStep("b", "why"))
 
 
 def test_resume_runs_what_failed_again_and_what_was_undone_as_another_effect() -> None:
