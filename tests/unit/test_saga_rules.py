@@ -171,6 +171,13 @@ def test_a_timer_waits_and_nobody_does_meanwhile() -> None:
     assert tale.later(MINUTE).state == "completed"
 
 
+def test_the_deadline_turns_it_round_and_it_is_not_looked_at_for_that_again() -> None:
+    tale = Tale(step("a"), routed("b"), deadline=MINUTE).returned("a").begun("b").later(MINUTE)
+    assert (tale.run.wish, tale.run.due_at) == ("compensated", tale.now + MINUTE / 2)
+    assert tale.returned("b").taken().jobs == ["-b"]
+    assert (tale.run.error or {})["type"] == "DeadlineExceeded"
+
+
 def test_a_saga_within_is_started_and_compensated_with_this_one() -> None:
     tale = Tale(child("a"), step("b")).taken()
     [started] = tale.outcome.orders
