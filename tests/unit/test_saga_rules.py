@@ -146,6 +146,11 @@ def test_a_pivot_that_fails_is_not_passed() -> None:
     assert Tale(step("a"), step("b", is_pivot=True)).returned("a").raised("b").call == "-a"
 
 
+def test_a_cancel_that_comes_while_the_pivot_runs_is_too_late_if_that_succeeds() -> None:
+    tale = Tale(step("a", is_pivot=True), step("b")).taken().tell(Cancel(BOOM)).returned("a")
+    assert (tale.call, tale.run.wish, tale.run.error) == ("b", "", None)
+
+
 def test_a_signal_is_used_once_whether_it_comes_before_the_wait_or_during_it() -> None:
     tale = Tale(step("a"), signal("yes"), signal("no"), step("b")).taken()
     tale.tell(Signalled(Letter(1, "yes", "payload"))).tell(Signalled(Letter(2, "yes"))).returned("a")

@@ -13,7 +13,7 @@ def go_forward(work: Working) -> None:
     while True:
         if work.run.wish and work.is_past_pivot:
             work.note("too_late", text=work.run.wish)
-            work.set(wish="")
+            work.set(wish="", error=None)
         stage = work.stage()
         if not stage:
             _complete(work)
