@@ -151,6 +151,13 @@ def test_a_cancel_that_comes_while_the_pivot_runs_is_too_late_if_that_succeeds()
     assert (tale.call, tale.run.wish, tale.run.error) == ("b", "", None)
 
 
+def test_a_pivot_that_was_skipped_before_its_turn_is_passed_when_its_turn_comes() -> None:
+    tale = Tale(step("a"), step("b"), step("c", is_pivot=True), step("d")).returned("a")
+    assert tale.tell(SkipStep("c", "paid in cash")).raised("b").call == "-a"
+    tale = Tale(step("a"), step("c", is_pivot=True), step("d")).taken().tell(SkipStep("c", "paid in cash"))
+    assert tale.returned("a").raised("d").state == "needs_attention"
+
+
 def test_a_signal_is_used_once_whether_it_comes_before_the_wait_or_during_it() -> None:
     tale = Tale(step("a"), signal("yes"), signal("no"), step("b")).taken()
     tale.tell(Signalled(Letter(1, "yes", "payload"))).tell(Signalled(Letter(2, "yes"))).returned("a")

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import uuid
 from collections.abc import Callable, Mapping
+from itertools import takewhile
 from typing import Any
 
 from taskyard.sagas.machine.outcome import Call, Note, Order, Prepared, Refused, Stale, WriteJob
@@ -66,11 +67,13 @@ class Working:
 
     @property
     def is_past_pivot(self) -> bool:
-        """Whether only forward recovery is allowed: the pivot succeeded, or somebody said that it is done."""
+        """Whether only forward recovery is allowed: the pivot succeeded, or its turn came and somebody skipped it."""
         if self.plan.pivot is None:
             return False
         pivot = self.step(self.plan.pivot.name)
-        return pivot.state is StepState.SUCCEEDED or (pivot.state is StepState.SKIPPED and bool(pivot.reason))
+        if pivot.state is not StepState.SKIPPED or not pivot.reason:
+            return pivot.state is StepState.SUCCEEDED
+        return all(self.state(step) in DONE for step in takewhile(lambda step: not step.is_pivot, self.plan.steps))
 
     def stage(self) -> tuple[StepPlan, ...]:
         """The steps whose turn it is, going forward; empty: there are none left."""
