@@ -142,6 +142,13 @@ def test_behind_the_pivot_a_failure_needs_attention_and_nothing_is_undone() -> N
     assert tale.tell(RetryStep("c")).returned("c").state == "completed"
 
 
+def test_behind_the_pivot_the_others_of_a_group_are_neither_stopped_nor_undone() -> None:
+    tale = Tale(step("a", is_pivot=True), *group(routed("b"), routed("c"), child("d"))).returned("a").raised("b")
+    assert (tale.state, tale["c"], tale["d"], tale.outcome.orders) == ("running", "queued", "waiting", ())
+    tale.returned("c").ended("d", SagaState.COMPLETED)
+    assert (tale.state, tale["c"], tale["d"]) == ("needs_attention", "succeeded", "succeeded")
+
+
 def test_a_pivot_that_fails_is_not_passed() -> None:
     assert Tale(step("a"), step("b", is_pivot=True)).returned("a").raised("b").call == "-a"
 

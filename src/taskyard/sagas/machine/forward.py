@@ -18,10 +18,11 @@ def go_forward(work: Working) -> None:
         if not stage:
             _complete(work)
             return
-        if _has_to_stop(work, stage):
+        if not work.is_past_pivot and _has_to_stop(work, stage):
             _stop(work, stage)
             return
         if not _start(work, stage):
+            _give_up(work, stage)
             return
 
 
@@ -37,7 +38,7 @@ def _has_to_stop(work: Working, stage: tuple[StepPlan, ...]) -> bool:
     if work.run.wish or any(work.state(step) is StepState.FAILED for step in stage):
         return True
     deadline = work.run.deadline_at
-    if deadline is None or work.now < deadline or work.is_past_pivot:
+    if deadline is None or work.now < deadline:
         return False
     text = f"its deadline, {deadline.isoformat()}, has passed"
     work.set(wish="compensated", error={"type": "DeadlineExceeded", "message": text})
@@ -52,9 +53,6 @@ def _stop(work: Working, stage: tuple[StepPlan, ...]) -> None:
         # What runs is waited for: nobody knows how far it came.
         return
     failed = next((work.step(step.name) for step in stage if work.state(step) is StepState.FAILED), None)
-    if failed is not None and work.is_past_pivot:
-        work.rest(SagaState.NEEDS_ATTENTION, failed.error)
-        return
     if failed is not None and work.run.error is None:
         work.set(error=failed.error)
     _turn_round(work)
@@ -104,6 +102,13 @@ def _start(work: Working, stage: tuple[StepPlan, ...]) -> bool:
     """Start what can; True if a step is done thereby, and others may start."""
     for step in stage:
         found = work.step(step.name)
+def _give_up(work: Working, stage: tuple[StepPlan, ...]) -> None:
+    """Behind the pivot the others of a group go on; when nobody is at any of them, a person has to say how."""
+    failed = [work.step(step.name) for step in stage if work.state(step) is StepState.FAILED]
+    if failed and all(work.state(step) in DONE | {StepState.FAILED} for step in stage):
+        work.rest(SagaState.NEEDS_ATTENTION, failed[0].error)
+
+
         if found.state is StepState.WAITING:
             _look_at_waiting(work, step)
         elif found.state is StepState.PENDING or (
@@ -112,7 +117,7 @@ def _start(work: Working, stage: tuple[StepPlan, ...]) -> bool:
             _start_one(work, step)
         if work.ask:
             return False
-        if work.state(step) is StepState.FAILED:
+        if work.state(step) is StepState.FAILED and not work.is_past_pivot:
             return True
     return all(work.state(step) in DONE for step in stage)
 
