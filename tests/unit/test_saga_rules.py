@@ -115,6 +115,17 @@ def test_with_rollback_failed_the_failed_step_is_compensated_as_well() -> None:
     assert tale.returned("b").call == "-a"
 
 
+def test_what_failed_once_and_is_in_line_again_has_failed_when_the_saga_turns_round() -> None:
+    tale = Tale(routed("a", undoes_failed=True)).raised("a", wait=SECOND).later(SECOND).taken()
+    assert tale["a"] == "queued"
+    assert tale.tell(Cancel()).taken().jobs == ["-a"]
+
+
+def test_what_is_prepared_in_vain_has_nothing_of_its_group_begun() -> None:
+    tale = Tale(*group(routed("a"), child("b"), step("c", is_prepared=True)), c=Prepared(error=BOOM)).taken()
+    assert (tale.outcome.orders, tale["a"], tale["b"], tale.state) == ((), "pending", "pending", "compensated")
+
+
 def test_what_was_never_begun_is_not_compensated() -> None:
     tale = Tale(step("a", has_rollback=False), routed("b", undoes_failed=True)).returned("a")
     assert (tale["b"], tale.tell(Cancel()).state, tale["b"]) == ("queued", "cancelled", "pending")

@@ -64,11 +64,14 @@ def _take_back(work: Working, step: StepPlan) -> None:
     if _is_lost(work, step):
         if found.state is StepState.RETRYING:
             _start_one(work, step)
-    elif found.state is StepState.RETRYING:
-        work.fail(step.name, found.error or {"type": "WorkerLost", "message": "its worker was lost"})
-    elif _is_within(work, step):
+        return
+    is_new = work.withdraw(step.name)
+    if _is_within(work, step) and not is_new:
         _recall(work, step)
-    elif found.state in (StepState.QUEUED, StepState.WAITING):
+    elif found.started_at is not None and found.state in (StepState.PENDING, StepState.QUEUED, StepState.RETRYING):
+        # An attempt came to nothing, and nobody knows how far.
+        work.fail(step.name, found.error or {"type": "WorkerLost", "message": "its worker was lost"})
+    elif found.state in (StepState.QUEUED, StepState.RETRYING, StepState.WAITING):
         work.put(step.name, state=StepState.PENDING, job=None, token="", due_at=None)
 
 
@@ -78,7 +81,8 @@ def _is_out(work: Working, step: StepPlan) -> bool:
 
 def _is_lost(work: Working, step: StepPlan) -> bool:
     found = work.step(step.name)
-    return found.losses > 0 and found.state in (StepState.RETRYING, StepState.QUEUED)
+    was_begun = found.started_at is not None
+    return was_begun and found.losses > 0 and found.state in (StepState.RETRYING, StepState.QUEUED)
 
 
 def _is_within(work: Working, step: StepPlan) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from itertools import takewhile
 from typing import Any
 
-from taskyard.sagas.machine.outcome import Call, Note, Order, Prepared, Refused, Stale, WriteJob
+from taskyard.sagas.machine.outcome import Call, Note, Order, Prepared, Refused, Stale, StartSaga, WriteJob
 from taskyard.sagas.machine.run import Error, Letter, Run, StepRun
 from taskyard.sagas.plan import Plan, StepPlan
 from taskyard.sagas.states import DONE, IN_HAND, UNDOING, SagaState, StepKind, StepState
@@ -70,6 +70,12 @@ class Working:
         """Whether only forward recovery is allowed: the pivot succeeded, or its turn came and somebody skipped it."""
         if self.plan.pivot is None:
             return False
+    def withdraw(self, name: str) -> bool:
+        """Write no job and no saga of a step after all; whether this transition was about to."""
+        kept = [each for each in self.orders if not (isinstance(each, WriteJob | StartSaga) and each.step == name)]
+        is_new, self.orders = len(kept) < len(self.orders), kept
+        return is_new
+
         pivot = self.step(self.plan.pivot.name)
         if pivot.state is not StepState.SKIPPED or not pivot.reason:
             return pivot.state is StepState.SUCCEEDED
