@@ -102,10 +102,6 @@ def _turn_round(work: Working) -> None:
     work.note("turned_round", text=work.run.wish)
 
 
-def _start(work: Working, stage: tuple[StepPlan, ...]) -> bool:
-    """Start what can; True if a step is done thereby, and others may start."""
-    for step in stage:
-        found = work.step(step.name)
 def _give_up(work: Working, stage: tuple[StepPlan, ...]) -> None:
     """Behind the pivot the others of a group go on; when nobody is at any of them, a person has to say how."""
     failed = [work.step(step.name) for step in stage if work.state(step) is StepState.FAILED]
@@ -113,11 +109,13 @@ def _give_up(work: Working, stage: tuple[StepPlan, ...]) -> None:
         work.rest(SagaState.NEEDS_ATTENTION, failed[0].error)
 
 
-        if found.state is StepState.WAITING:
+def _start(work: Working, stage: tuple[StepPlan, ...]) -> bool:
+    """Start what can; True if a step is done thereby, and others may start."""
+    for step in stage:
+        state = work.state(step)
+        if state is StepState.WAITING:
             _look_at_waiting(work, step)
-        elif found.state is StepState.PENDING or (
-            found.state is StepState.RETRYING and found.due_at is not None and found.due_at <= work.now
-        ):
+        elif state is StepState.PENDING or (state is StepState.RETRYING and work.is_due(step.name)):
             _start_one(work, step)
         if work.ask:
             return False
@@ -161,8 +159,7 @@ def _wait(work: Working, step: StepPlan, said: Prepared) -> None:
 
 
 def _look_at_waiting(work: Working, step: StepPlan) -> None:
-    found = work.step(step.name)
-    is_due = found.due_at is not None and found.due_at <= work.now
+    is_due = work.is_due(step.name)
     letter = next((each for each in work.letters if each.name == step.name), None)
     if step.kind is StepKind.SIGNAL and letter is not None:
         work.letters.remove(letter)
