@@ -121,6 +121,13 @@ def test_what_failed_once_and_is_in_line_again_has_failed_when_the_saga_turns_ro
     assert tale.tell(Cancel()).taken().jobs == ["-a"]
 
 
+def test_a_job_that_was_gone_before_it_began_is_not_begun_any_more_when_the_saga_turns_round() -> None:
+    tale = Tale(routed("a")).taken()
+    job = tale.run.step("a").job
+    assert job is not None
+    assert (tale.tell(JobGone("a", job, BOOM))["a"], tale.tell(Cancel()).state) == ("retrying", "cancelled")
+
+
 def test_what_is_prepared_in_vain_has_nothing_of_its_group_begun() -> None:
     tale = Tale(*group(routed("a"), child("b"), step("c", is_prepared=True)), c=Prepared(error=BOOM)).taken()
     assert (tale.outcome.orders, tale["a"], tale["b"], tale.state) == ((), "pending", "pending", "compensated")
@@ -206,6 +213,11 @@ def test_the_deadline_turns_it_round_and_it_is_not_looked_at_for_that_again() ->
     assert (tale.run.wish, tale.run.due_at) == ("compensated", tale.now + MINUTE / 2)
     assert tale.returned("b").taken().jobs == ["-b"]
     assert (tale.run.error or {})["type"] == "DeadlineExceeded"
+
+
+def test_a_saga_that_is_about_to_turn_round_is_not_looked_at_for_its_deadline() -> None:
+    tale = Tale(*group(routed("a"), routed("b")), deadline=MINUTE).taken().begun("b").raised("a").later(MINUTE)
+    assert (tale["b"], tale.run.due_at) == ("running", tale.now + MINUTE / 2)
 
 
 def test_a_saga_within_is_started_and_compensated_with_this_one() -> None:

@@ -68,7 +68,7 @@ def _take_back(work: Working, step: StepPlan) -> None:
     is_new = work.withdraw(step.name)
     if _is_within(work, step) and not is_new:
         _recall(work, step)
-    elif found.started_at is not None and found.state in (StepState.PENDING, StepState.QUEUED, StepState.RETRYING):
+    elif _was_begun(work, step) and found.state in (StepState.PENDING, StepState.QUEUED, StepState.RETRYING):
         # An attempt came to nothing, and nobody knows how far.
         work.fail(step.name, found.error or {"type": "WorkerLost", "message": "its worker was lost"})
     elif found.state in (StepState.QUEUED, StepState.RETRYING, StepState.WAITING):
@@ -81,8 +81,12 @@ def _is_out(work: Working, step: StepPlan) -> bool:
 
 def _is_lost(work: Working, step: StepPlan) -> bool:
     found = work.step(step.name)
-    was_begun = found.started_at is not None
-    return was_begun and found.losses > 0 and found.state in (StepState.RETRYING, StepState.QUEUED)
+    is_open = found.state in (StepState.RETRYING, StepState.QUEUED)
+    return is_open and found.losses > 0 and _was_begun(work, step)
+
+
+def _was_begun(work: Working, step: StepPlan) -> bool:
+    return step.kind is StepKind.CALL and work.step(step.name).started_at is not None
 
 
 def _is_within(work: Working, step: StepPlan) -> bool:
