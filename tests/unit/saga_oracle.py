@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping
 
 from taskyard.sagas.machine import events as happened
-from taskyard.sagas.machine.outcome import Order, Prepared, Refused, Stale, StartSaga, UseLetter, WriteJob
+from taskyard.sagas.machine.outcome import Order, Prepared, Refused, Stale, StartSaga, WriteJob
 from taskyard.sagas.machine.run import Letter
 from taskyard.sagas.plan import Plan, StepPlan
 from taskyard.sagas.states import AT_REST, DONE, FINAL, IN_HAND, IN_LINE, StepKind
@@ -45,31 +45,41 @@ class Life:
     #: A person said that it need not be done.
     is_waived: bool = False
 
+    @property
+    def is_lost(self) -> bool:
+        """It may have done all of it: it is done again, to be undone then."""
+        return self.is_begun and self.losses > 0 and self.state in {S.RETRYING, S.QUEUED}
+
+    def enter(self, state: S, token: str, job: uuid.UUID | None) -> None:
+        """Somebody has it in hand."""
+        self.state, self.token, self.job, self.due, self.is_begun = state, token, job, None, True
+
 
 class Oracle:
     """A saga; :meth:`after` is the same one after an event."""
 
-    def __init__(self, plan: Plan, *, runner: uuid.UUID | None, deadline: dt.datetime | None = None) -> None:
-        self.plan, self.runner, self.deadline = plan, runner, deadline
-        self.state, self.is_back, self.wish = G.RUNNING, False, ""
-        self.token, self.is_inline = "", False
-        self.letters: list[Letter] = []
-        self.lives = {step.name: Life() for step in plan.steps}
-        self.now, self.said = dt.datetime.min, dict[str, Prepared]()
-        self._begin_to_listen()
+    #: Of the event: when it came, and what the project's code said of steps.
+    now: dt.datetime
+    said: Mapping[str, Prepared]
+    #: Whoever tells is the coordinator; else one has to be sent for if there is something only it does.
+    is_here, is_wanted, call = False, False, ""
 
-    def _begin_to_listen(self) -> None:
-        #: Whoever tells is the coordinator; else one has to be sent for if there is something only it does.
-        self.is_here, self.is_wanted, self.call = False, False, ""
+    def __init__(
+        self, plan: Plan, *, runner: uuid.UUID | None, deadline: dt.datetime | None, taken_over: Collection[str] = ()
+    ) -> None:
+        self.plan, self.runner, self.deadline, self.taken_over = plan, runner, deadline, taken_over
+        self.state, self.is_back, self.wish, self.token, self.is_inline = G.RUNNING, False, "", "", False
+        self.letters: list[Letter] = []
+        self.lives = {each.name: Life(S.SUCCEEDED if each.name in taken_over else S.PENDING) for each in plan.steps}
         #: (what, step): "job", "undo job", "saga", "undo saga", "letter".
         self.orders: set[tuple[str, str]] = set()
 
     def after(self, event: happened.Event, now: dt.datetime, said: Mapping[str, Prepared]) -> Oracle:
         """Raises Stale and Refused as :func:`taskyard.sagas.machine.advance.advance` does."""
         new = copy.copy(self)
-        new.now, new.said, new.letters = now, dict(said), list(self.letters)
+        new.now, new.said, new.letters, new.orders = now, said, list(self.letters), set()
+        new.is_here, new.is_wanted, new.call = False, False, ""
         new.lives = {name: dataclasses.replace(life) for name, life in self.lives.items()}
-        new._begin_to_listen()
         getattr(new, f"_{type(event).__name__.lower()}")(event)
         new._follow()
         return new
@@ -83,11 +93,9 @@ class Oracle:
                 self.runner = order.job
             elif isinstance(order, StartSaga):
                 self.lives[order.step].child = order.child
-            elif isinstance(order, UseLetter):
-                self.letters = [each for each in self.letters if each.id != order.letter]
 
     def _follow(self) -> None:
-        while self.state not in AT_REST and not self.is_back and self._go_forward():
+        while self.state not in AT_REST and not self.is_back and self._goes_forward():
             pass
         if self.state not in AT_REST and self.is_back:
             self._go_back()
@@ -117,14 +125,13 @@ class Oracle:
                 return False
         return False
 
-    def _go_forward(self) -> bool:
+    def _goes_forward(self) -> bool:
         """One stage; whether there may be another one at once."""
         if self.is_past_pivot:
             self.wish = ""
         stage = next((stage for stage in self.plan.stages if not self._all(DONE, stage)), ())
         if not stage:
-            self.is_back = bool(self.wish)
-            self.state = self.state if self.wish else G.COMPLETED
+            self.is_back, self.state = bool(self.wish), self.state if self.wish else G.COMPLETED
             return False
         if not self.is_past_pivot:
             is_late = self.deadline is not None and self.now >= self.deadline
@@ -145,6 +152,9 @@ class Oracle:
         """Nothing is begun any more; what runs is waited for; then the way is back."""
         for step in stage:
             life = self.lives[step.name]
+            if life.is_lost:
+                self._start(step)
+                continue
             is_new = ("saga", step.name) in self.orders
             self.orders -= {("job", step.name), ("saga", step.name)}
             if step.kind is StepKind.SAGA and life.state is S.WAITING and not is_new:
@@ -154,7 +164,8 @@ class Oracle:
             elif life.state in {S.PENDING, S.QUEUED, S.RETRYING, S.WAITING}:
                 life.state = S.FAILED if life.is_begun else S.PENDING
                 life.job = life.due = None
-        self.is_back = not self._any({S.RUNNING, S.WAITING}, stage)
+        is_lost = any(self.lives[step.name].is_lost for step in stage)
+        self.is_back = not is_lost and not self._any({S.RUNNING, S.WAITING}, stage)
 
     def _start(self, step: StepPlan) -> None:
         life = self.lives[step.name]
@@ -195,8 +206,7 @@ class Oracle:
             self.orders.add(("letter", step.name))
             life.state = S.SUCCEEDED
         elif step.kind is not StepKind.SAGA and is_over:
-            is_failure = step.kind is StepKind.SIGNAL and not step.is_optional
-            life.state = S.FAILED if is_failure else S.SUCCEEDED
+            life.state = S.SUCCEEDED if step.kind is StepKind.TIMER or step.is_optional else S.FAILED
 
     def _begin(self, step: StepPlan, back: str) -> None:
         """In place at once; else as a job, which says when it begins."""
@@ -205,12 +215,8 @@ class Oracle:
             life.state = S.COMPENSATION_QUEUED if back else S.QUEUED
             self.orders.add((f"{back}job", step.name))
         else:
-            self.call, life.job = step.name, None
-            self._enter(step.name, self.token, S.COMPENSATING if back else S.RUNNING)
-
-    def _enter(self, name: str, token: str, state: S) -> None:
-        life = self.lives[name]
-        life.state, life.token, life.due, life.is_begun = state, token, None, True
+            self.call = step.name
+            life.enter(S.COMPENSATING if back else S.RUNNING, self.token, None)
 
     def _go_back(self) -> None:
         """The latest stage of which something is left, all of it together."""
@@ -226,8 +232,9 @@ class Oracle:
     def is_left(self, step: StepPlan) -> bool:
         """Whether something of it stands that is to be undone."""
         state = self.lives[step.name].state
-        if state in HALF_BACK or state is S.COMPENSATING:
-            return True
+        if step.name in self.taken_over or state in {S.COMPENSATING, *HALF_BACK}:
+            # What the saga that this one was forked from did, that one undoes.
+            return step.name not in self.taken_over
         has_effect = state is S.SUCCEEDED or (state is S.FAILED and step.undoes_failed)
         return (step.has_rollback and has_effect) or (step.kind is StepKind.SAGA and state is S.SUCCEEDED)
 
@@ -248,13 +255,13 @@ class Oracle:
                 self._begin(step, "undo ")
 
     def _taken(self, event: happened.Taken) -> None:
-        _heed(self.state not in AT_REST and self.runner == event.runner)
+        _allow(self.state not in AT_REST and self.runner == event.runner, Stale)
         self._lose_the_call()
         self.token, self.is_inline, self.is_here = event.token, event.is_inline, True
 
     def _lose_the_call(self) -> bool:
-        lost = [name for name, life in self.lives.items() if life.state in IN_HAND and life.job is None]
-        lost = [name for name in lost if self.plan.by_name[name].kind is StepKind.CALL]
+        calls = [step.name for step in self.plan.steps if step.kind is StepKind.CALL]
+        lost = [name for name in calls if self.lives[name].state in IN_HAND and self.lives[name].job is None]
         for name in lost:
             self._lose(name)
         return bool(lost)
@@ -273,18 +280,17 @@ class Oracle:
 
     def _jobbegan(self, event: happened.JobBegan) -> None:
         life = self.lives[event.step]
-        _heed(life.job == event.job and life.state in IN_HAND | IN_LINE)
+        _allow(life.job == event.job and life.state in IN_HAND | IN_LINE, Stale)
         is_back = life.state in {S.COMPENSATING, S.COMPENSATION_QUEUED}
         if life.state in IN_HAND:
             # Another attempt of the same job: the one before is lost.
             self._lose(event.step)
         if life.state not in {S.FAILED, S.COMPENSATION_FAILED}:
-            life.job = event.job
-            self._enter(event.step, event.token, S.COMPENSATING if is_back else S.RUNNING)
+            life.enter(S.COMPENSATING if is_back else S.RUNNING, event.token, event.job)
 
     def _held(self, name: str, token: str) -> Life:
         life = self.lives[name]
-        _heed(life.state in IN_HAND and life.token == token)
+        _allow(life.state in IN_HAND and life.token == token, Stale)
         self.is_here = token == self.token
         return life
 
@@ -299,14 +305,14 @@ class Oracle:
 
     def _jobgone(self, event: happened.JobGone) -> None:
         life = self.lives[event.step]
-        _heed(life.job == event.job and life.state in IN_HAND | IN_LINE)
+        _allow(life.job == event.job and life.state in IN_HAND | IN_LINE, Stale)
         if event.is_final:
             self._miss(event.step, None)
         else:
             self._lose(event.step)
 
     def _runnergone(self, event: happened.RunnerGone) -> None:
-        _heed(self.state not in AT_REST and self.runner == event.runner)
+        _allow(self.state not in AT_REST and self.runner == event.runner, Stale)
         was_in_step = self._lose_the_call()
         self.runner, self.token, self.is_inline, self.is_wanted = None, "", False, True
         if event.error is not None and not was_in_step:
@@ -321,14 +327,14 @@ class Oracle:
 
     def _sagaended(self, event: happened.SagaEnded) -> None:
         life = self.lives[event.step]
-        _heed(life.child == event.child and life.state in {S.WAITING, S.COMPENSATING})
+        _allow(life.child == event.child and life.state in {S.WAITING, S.COMPENSATING}, Stale)
         if life.state is S.WAITING:
             life.state = S.SUCCEEDED if event.state is G.COMPLETED else S.FAILED
         else:
             life.state = S.COMPENSATION_FAILED if event.state is G.COMPLETED else S.COMPENSATED
 
     def _stopped(self, event: happened.Stopped) -> None:
-        _heed(self.state not in AT_REST)
+        _allow(self.state not in AT_REST, Stale)
         self._lose_the_call()
         self.state = G.NEEDS_ATTENTION
 
@@ -389,11 +395,6 @@ class Oracle:
             self.deadline = None
 
 
-def _heed(is_news: bool) -> None:
-    if not is_news:
-        raise Stale
-
-
-def _allow(is_allowed: bool) -> None:
-    if not is_allowed:
-        raise Refused
+def _allow(is_so: bool, otherwise: type[Exception] = Refused) -> None:
+    if not is_so:
+        raise otherwise

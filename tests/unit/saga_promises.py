@@ -97,6 +97,8 @@ def _order(plan: Plan, before: Run, after: Run, outcome: Outcome) -> Iterator[st
                 yield f"{step.name} is undone, and did nothing"
             if state in _UNDO_BEGUN and state is not old and any(_is_left(after, each) for each in later):
                 yield f"{step.name} is undone before what came after it"
+            if is_undone and before.step(step.name).is_taken_over:
+                yield f"{step.name} is undone, and is another saga's"
             if is_undone and old is StepState.FAILED and not step.undoes_failed:
                 yield f"{step.name} is undone, and failed"
             if (is_undone or step.name in asked) and _is_past_pivot(plan, before):
@@ -110,8 +112,8 @@ def _stands(step: StepPlan, state: StepState) -> bool:
 
 
 def _is_left(run: Run, step: StepPlan) -> bool:
-    state = run.step(step.name).state
-    return state in UNDOING or _stands(step, state)
+    found = run.step(step.name)
+    return found.state in UNDOING or (_stands(step, found.state) and not found.is_taken_over)
 
 
 def _is_past_pivot(plan: Plan, run: Run) -> bool:
