@@ -76,6 +76,7 @@ verify: $(VENV)/.dev  ## Slow promises: extras leave Django alone, the wheel ins
 	$(PY) tools/verify_wheel.py
 	$(PY) -m pytest -m verify --timeout=600
 	TASKYARD_TEST_API_EXAMPLES=200 $(PY) -m pytest tests/integration/test_api_contract.py -q --timeout=3600
+	TASKYARD_TEST_SAGA_HISTORIES=10000 $(PY) -m pytest tests/unit/test_saga_machine.py -q --timeout=3600
 	TASKYARD_TEST_SCHEDULES=200 TASKYARD_TEST_SCHEDULE_ROUNDS=40 $(PY) -m pytest tests/faults/test_schedulers.py -q
 	for kind in rows schemas databases; do TASKYARD_TEST_TENANCY=$$kind TASKYARD_TEST_TENANT_JOBS=20000 \
 		$(PY) -m pytest tests/tenancy/test_workers.py --ds tests.tenancy.settings -q -k strays || exit 1; done

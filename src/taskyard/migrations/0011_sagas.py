@@ -115,6 +115,7 @@ class Migration(migrations.Migration):
                 ('due_at', models.DateTimeField(null=True)),
                 ('result', taskyard.runtime.fields.JsonTextField(null=True)),
                 ('error', taskyard.runtime.fields.JsonTextField(null=True)),
+                ('has_failed', models.BooleanField(default=False)),
                 ('reason', models.CharField(default='', max_length=500)),
                 ('started_at', models.DateTimeField(null=True)),
                 ('finished_at', models.DateTimeField(null=True)),

@@ -157,6 +157,8 @@ class SagaStep(models.Model):
     due_at = models.DateTimeField(null=True)
     result = JsonTextField(null=True)
     error = JsonTextField(null=True)
+    #: It was compensated, or is being, because it had failed.
+    has_failed = models.BooleanField(default=False)
     reason = models.CharField(max_length=500, default="")
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)

@@ -91,7 +91,8 @@ def _next_look(work: Working) -> dt.datetime | None:
 
 def _times(work: Working) -> list[dt.datetime]:
     times = [each.due_at for each in work.steps.values() if each.due_at is not None]
-    is_on_its_way = not work.run.is_undoing and not work.run.wish and not work.is_past_pivot
+    is_turning = bool(work.run.wish) or any(each.state is StepState.FAILED for each in work.steps.values())
+    is_on_its_way = not work.run.is_undoing and not is_turning and not work.is_past_pivot
     if work.run.deadline_at is not None and is_on_its_way:
         times.append(work.run.deadline_at)
     return times

@@ -35,30 +35,37 @@ def is_left(work: Working, step: StepPlan) -> bool:
 
 def _undo(work: Working, left: list[StepPlan]) -> None:
     for step in left:
-        found = work.step(step.name)
-        if found.state in (StepState.SUCCEEDED, StepState.FAILED) or (
-            found.state is StepState.COMPENSATION_RETRYING and found.due_at is not None and found.due_at <= work.now
-        ):
+        state = work.state(step)
+        is_again = state is StepState.COMPENSATION_RETRYING and work.is_due(step.name)
+        if is_again or state in (StepState.SUCCEEDED, StepState.FAILED):
             _undo_one(work, step)
-    states = {work.state(step) for step in left}
-    if states == {StepState.COMPENSATION_FAILED}:
+    if all(work.state(step) is StepState.COMPENSATION_FAILED for step in left):
         work.rest(SagaState.NEEDS_ATTENTION, work.step(left[0].name).error)
 
 
 def _undo_one(work: Working, step: StepPlan) -> None:
+    is_within = step.kind is StepKind.SAGA
+    if not is_within and not work.is_runner:
+        work.needs_runner = True
+        return
+    if not is_within and work.call is not None:
+        # One at a time in this process.
+        return
     if work.state(step) is not StepState.COMPENSATION_RETRYING:
         # The policy of its compensation is another one.
-        work.put(step.name, failures=0, losses=0)
-    if step.kind is StepKind.SAGA:
-        child = work.step(step.name).child
-        assert child is not None
-        work.put(
-            step.name, state=StepState.COMPENSATING, token="", due_at=None, compensation_started_at=work.now,
-            compensation_attempt=work.step(step.name).compensation_attempt + 1,
-        )  # fmt: skip
-        work.note("compensating", step.name)
-        work.orders.append(UndoSaga(step.name, child))
-    elif not work.is_runner:
-        work.needs_runner = True
-    elif work.call is None:
+        work.put(step.name, failures=0, losses=0, has_failed=work.state(step) is StepState.FAILED)
+    if is_within:
+        _call_back(work, step)
+    else:
         work.begin(step, is_compensation=True)
+
+
+def _call_back(work: Working, step: StepPlan) -> None:
+    found = work.step(step.name)
+    assert found.child is not None
+    work.put(
+        step.name, state=StepState.COMPENSATING, token="", due_at=None, compensation_started_at=work.now,
+        compensation_attempt=found.compensation_attempt + 1,
+    )  # fmt: skip
+    work.note("compensating", step.name)
+    work.orders.append(UndoSaga(step.name, found.child))

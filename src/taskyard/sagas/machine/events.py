@@ -129,7 +129,10 @@ class SkipStep:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Resume:
-    """Somebody wants it to go on forward: failed steps again, and those that were compensated once more."""
+    """Somebody wants it to go on forward: failed steps again, and those that were compensated once more.
+
+    A deadline that has passed counts no more.
+    """
 
 
 Happening = Taken | JobBegan | Returned | Raised | JobGone | RunnerGone | Looked | Signalled | SagaEnded | Stopped

@@ -13,15 +13,16 @@ def go_forward(work: Working) -> None:
     while True:
         if work.run.wish and work.is_past_pivot:
             work.note("too_late", text=work.run.wish)
-            work.set(wish="")
+            work.set(wish="", error=None)
         stage = work.stage()
         if not stage:
             _complete(work)
             return
-        if _has_to_stop(work, stage):
+        if not work.is_past_pivot and _has_to_stop(work, stage):
             _stop(work, stage)
             return
         if not _start(work, stage):
+            _give_up(work, stage)
             return
 
 
@@ -37,7 +38,7 @@ def _has_to_stop(work: Working, stage: tuple[StepPlan, ...]) -> bool:
     if work.run.wish or any(work.state(step) is StepState.FAILED for step in stage):
         return True
     deadline = work.run.deadline_at
-    if deadline is None or work.now < deadline or work.is_past_pivot:
+    if deadline is None or work.now < deadline:
         return False
     text = f"its deadline, {deadline.isoformat()}, has passed"
     work.set(wish="compensated", error={"type": "DeadlineExceeded", "message": text})
@@ -52,9 +53,6 @@ def _stop(work: Working, stage: tuple[StepPlan, ...]) -> None:
         # What runs is waited for: nobody knows how far it came.
         return
     failed = next((work.step(step.name) for step in stage if work.state(step) is StepState.FAILED), None)
-    if failed is not None and work.is_past_pivot:
-        work.rest(SagaState.NEEDS_ATTENTION, failed.error)
-        return
     if failed is not None and work.run.error is None:
         work.set(error=failed.error)
     _turn_round(work)
@@ -66,11 +64,14 @@ def _take_back(work: Working, step: StepPlan) -> None:
     if _is_lost(work, step):
         if found.state is StepState.RETRYING:
             _start_one(work, step)
-    elif found.state is StepState.RETRYING:
-        work.fail(step.name, found.error or {"type": "WorkerLost", "message": "its worker was lost"})
-    elif _is_within(work, step):
+        return
+    is_new = work.withdraw(step.name)
+    if _is_within(work, step) and not is_new:
         _recall(work, step)
-    elif found.state in (StepState.QUEUED, StepState.WAITING):
+    elif _was_begun(work, step) and found.state in (StepState.PENDING, StepState.QUEUED, StepState.RETRYING):
+        # An attempt came to nothing, and nobody knows how far.
+        work.fail(step.name, found.error or {"type": "WorkerLost", "message": "its worker was lost"})
+    elif found.state in (StepState.QUEUED, StepState.RETRYING, StepState.WAITING):
         work.put(step.name, state=StepState.PENDING, job=None, token="", due_at=None)
 
 
@@ -80,7 +81,12 @@ def _is_out(work: Working, step: StepPlan) -> bool:
 
 def _is_lost(work: Working, step: StepPlan) -> bool:
     found = work.step(step.name)
-    return found.losses > 0 and found.state in (StepState.RETRYING, StepState.QUEUED)
+    is_open = found.state in (StepState.RETRYING, StepState.QUEUED)
+    return is_open and found.losses > 0 and _was_begun(work, step)
+
+
+def _was_begun(work: Working, step: StepPlan) -> bool:
+    return step.kind is StepKind.CALL and work.step(step.name).started_at is not None
 
 
 def _is_within(work: Working, step: StepPlan) -> bool:
@@ -100,19 +106,24 @@ def _turn_round(work: Working) -> None:
     work.note("turned_round", text=work.run.wish)
 
 
+def _give_up(work: Working, stage: tuple[StepPlan, ...]) -> None:
+    """Behind the pivot the others of a group go on; when nobody is at any of them, a person has to say how."""
+    failed = [work.step(step.name) for step in stage if work.state(step) is StepState.FAILED]
+    if failed and all(work.state(step) in DONE | {StepState.FAILED} for step in stage):
+        work.rest(SagaState.NEEDS_ATTENTION, failed[0].error)
+
+
 def _start(work: Working, stage: tuple[StepPlan, ...]) -> bool:
     """Start what can; True if a step is done thereby, and others may start."""
     for step in stage:
-        found = work.step(step.name)
-        if found.state is StepState.WAITING:
+        state = work.state(step)
+        if state is StepState.WAITING:
             _look_at_waiting(work, step)
-        elif found.state is StepState.PENDING or (
-            found.state is StepState.RETRYING and found.due_at is not None and found.due_at <= work.now
-        ):
+        elif state is StepState.PENDING or (state is StepState.RETRYING and work.is_due(step.name)):
             _start_one(work, step)
         if work.ask:
             return False
-        if work.state(step) is StepState.FAILED:
+        if work.state(step) is StepState.FAILED and not work.is_past_pivot:
             return True
     return all(work.state(step) in DONE for step in stage)
 
@@ -152,8 +163,7 @@ def _wait(work: Working, step: StepPlan, said: Prepared) -> None:
 
 
 def _look_at_waiting(work: Working, step: StepPlan) -> None:
-    found = work.step(step.name)
-    is_due = found.due_at is not None and found.due_at <= work.now
+    is_due = work.is_due(step.name)
     letter = next((each for each in work.letters if each.name == step.name), None)
     if step.kind is StepKind.SIGNAL and letter is not None:
         work.letters.remove(letter)

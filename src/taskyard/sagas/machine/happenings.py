@@ -17,7 +17,7 @@ from taskyard.sagas.machine.events import (
 )  # fmt: skip
 from taskyard.sagas.machine.outcome import Refused, Stale
 from taskyard.sagas.machine.working import Working
-from taskyard.sagas.states import AT_REST, FINAL, IN_HAND, IN_LINE, SagaState, StepKind, StepState
+from taskyard.sagas.states import AT_REST, FINAL, IN_HAND, IN_LINE, UNDOING, SagaState, StepKind, StepState
 
 
 def take_in(work: Working, event: Happening) -> None:
@@ -54,10 +54,16 @@ def _taken(work: Working, event: Taken) -> None:
     work.note("taken")
 
 
-def _lose_what_ran_in_place(work: Working) -> None:
-    for name, found in list(work.steps.items()):
-        if found.state in IN_HAND and found.job is None and work.of(name).kind is StepKind.CALL:
-            work.lose(name)
+def _lose_what_ran_in_place(work: Working) -> bool:
+    """Whether there was something: whoever had the saga in hand was in a step."""
+    lost = [
+        name
+        for name, found in work.steps.items()
+        if found.state in IN_HAND and found.job is None and work.of(name).kind is StepKind.CALL
+    ]
+    for name in lost:
+        work.lose(name)
+    return bool(lost)
 
 
 def _job_began(work: Working, event: JobBegan) -> None:
@@ -67,12 +73,8 @@ def _job_began(work: Working, event: JobBegan) -> None:
     if found.state in IN_HAND:
         # An attempt of the same job before this one.
         work.lose(event.step)
-        if work.step(event.step).state not in (StepState.RETRYING, StepState.COMPENSATION_RETRYING):
-            return
-        is_compensation = work.step(event.step).state is StepState.COMPENSATION_RETRYING
-        state = StepState.COMPENSATION_QUEUED if is_compensation else StepState.QUEUED
-        work.put(event.step, state=state, job=event.job)
-    work.enter_job(event.step, event.token)
+    if work.step(event.step).state not in (StepState.FAILED, StepState.COMPENSATION_FAILED):
+        work.enter(event.step, event.token, is_compensation=found.state in UNDOING, job=event.job)
 
 
 def _returned(work: Working, event: Returned) -> None:
@@ -107,11 +109,7 @@ def _job_gone(work: Working, event: JobGone) -> None:
 def _runner_gone(work: Working, event: RunnerGone) -> None:
     if work.run.state in AT_REST or work.run.runner != event.runner:
         raise Stale
-    was_in_step = any(
-        found.state in IN_HAND and found.job is None and work.of(name).kind is StepKind.CALL
-        for name, found in work.steps.items()
-    )
-    _lose_what_ran_in_place(work)
+    was_in_step = _lose_what_ran_in_place(work)
     work.set(runner=None, token="", is_inline=False)
     work.note("coordinator_lost")
     work.needs_runner = True

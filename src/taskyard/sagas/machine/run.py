@@ -41,6 +41,8 @@ class StepRun:
     due_at: dt.datetime | None = None
     result: Any = None
     error: Error | None = None
+    #: What is compensated, or was, is what it may have done before it failed: it has no result.
+    has_failed: bool = False
     #: Why it was skipped, or recalled.
     reason: str = ""
     started_at: dt.datetime | None = None

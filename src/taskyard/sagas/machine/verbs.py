@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from taskyard.sagas.machine.events import Cancel, Compensate, Resume, RetryStep, SkipStep, Verb
 from taskyard.sagas.machine.outcome import Refused
+from taskyard.sagas.machine.run import StepRun
 from taskyard.sagas.machine.working import Working
 from taskyard.sagas.states import FINAL, IN_HAND, SagaState, StepKind, StepState
 
@@ -24,39 +25,35 @@ def obey(work: Working, event: Verb) -> None:
             _skip(work, name, reason)
         case Resume():
             _resume(work)
+    # It is somebody's again; whose, is said when it is handed over.
+    work.set(state=SagaState.RUNNING, stuck=None)
 
 
 def _wish(work: Working, wish: SagaState, event: Cancel | Compensate) -> None:
     state = work.run.state
-    is_for_completed = wish is SagaState.COMPENSATED and state is SagaState.COMPLETED
-    if state in FINAL and not is_for_completed:
+    if state in FINAL and not (wish is SagaState.COMPENSATED and state is SagaState.COMPLETED):
         raise Refused(f"it is {state}")
     if work.run.is_undoing:
         _go_on_back(work, wish)
-        return
-    if work.is_past_pivot:
+    elif work.is_past_pivot:
         assert work.plan.pivot is not None
         raise Refused(f"it is past {work.plan.pivot.name!r}, behind which there is no way back")
-    work.set(wish=wish.value, state=SagaState.RUNNING, stuck=None, error=work.run.error or event.error)
+    else:
+        work.set(wish=wish.value, error=work.run.error or event.error)
     work.note("asked_back", text=wish.value)
-    if is_for_completed:
-        work.set(is_undoing=True)
-    for name, found in work.steps.items():
-        if found.state is StepState.FAILED and work.run.error is None:
-            work.set(error=work.step(name).error)
 
 
 def _go_on_back(work: Working, wish: SagaState) -> None:
     if work.run.state is not SagaState.NEEDS_ATTENTION:
-        if work.run.wish or wish is SagaState.COMPENSATED:
-            raise Refused("it is being compensated")
-        work.set(wish=wish.value)
-        return
-    work.set(state=SagaState.COMPENSATING, stuck=None, wish=work.run.wish or wish.value)
-    work.note("asked_back", text=wish.value)
+        raise Refused("it is being compensated")
+    work.set(wish=work.run.wish or wish.value)
     for name, found in list(work.steps.items()):
         if found.state is StepState.COMPENSATION_FAILED:
-            work.put(name, state=StepState.COMPENSATION_RETRYING, due_at=work.now, losses=0, failures=0)
+            _compensate_again(work, name)
+
+
+def _compensate_again(work: Working, name: str) -> None:
+    work.put(name, state=StepState.COMPENSATION_RETRYING, due_at=work.now, losses=0, failures=0)
 
 
 def _retry(work: Working, name: str) -> None:
@@ -65,13 +62,13 @@ def _retry(work: Working, name: str) -> None:
     if found.state in _RETRIED:
         work.put(name, due_at=work.now)
     elif found.state is StepState.COMPENSATION_FAILED:
-        work.put(name, state=StepState.COMPENSATION_RETRYING, due_at=work.now, losses=0, failures=0)
-        work.set(state=SagaState.COMPENSATING, stuck=None)
-    elif found.state is StepState.FAILED and work.run.state is SagaState.NEEDS_ATTENTION and not work.run.is_undoing:
-        work.put(name, state=StepState.PENDING, due_at=None, losses=0, failures=0)
-        work.set(state=SagaState.RUNNING, stuck=None)
-    else:
+        _compensate_again(work, name)
+    elif found.state is not StepState.FAILED:
         raise Refused(f"step {name!r} is {found.state}, and only what failed or waits for another attempt is retried")
+    elif work.run.state is not SagaState.NEEDS_ATTENTION or work.run.is_undoing:
+        raise Refused(f"step {name!r} failed, and the saga, which is {work.run.state}, went on from that")
+    else:
+        work.put(name, state=StepState.PENDING, losses=0, failures=0)
     work.note("asked_to_retry", name)
 
 
@@ -79,6 +76,8 @@ def _skip(work: Working, name: str, reason: str) -> None:
     step, found = work.of(name), work.step(name)
     if work.run.state in FINAL:
         raise Refused(f"it is {work.run.state}")
+    if step.kind is StepKind.SAGA and found.state in (StepState.WAITING, StepState.COMPENSATING):
+        raise Refused(f"step {name!r} is the saga {found.child}: mend or cancel that")
     if found.state in IN_HAND:
         raise Refused(f"a worker is in step {name!r} at this moment")
     if found.state in _UNDO:
@@ -86,30 +85,33 @@ def _skip(work: Working, name: str, reason: str) -> None:
             name, state=StepState.COMPENSATION_SKIPPED, reason=reason, job=None, due_at=None,
             compensation_finished_at=work.now,
         )  # fmt: skip
-        work.set(state=SagaState.COMPENSATING, stuck=None)
     elif work.run.is_undoing or found.state in (StepState.SUCCEEDED, StepState.SKIPPED):
         raise Refused(f"step {name!r} is {found.state}")
-    elif step.kind is StepKind.SAGA and found.state is StepState.WAITING:
-        raise Refused(f"step {name!r} is the saga {found.child}: cancel that")
     else:
         work.put(name, state=StepState.SKIPPED, reason=reason, job=None, due_at=None, finished_at=work.now)
-        work.set(state=SagaState.RUNNING, stuck=None)
     work.note("asked_to_skip", name, reason)
 
 
 def _resume(work: Working) -> None:
     if work.run.state is not SagaState.NEEDS_ATTENTION:
         raise Refused(f"it is {work.run.state}, and only what needs attention is resumed")
+    for name, found in work.steps.items():
+        if found.state is StepState.COMPENSATING:
+            raise Refused(f"step {name!r} is being compensated at this moment: have all of it compensated, or wait")
     for name, found in list(work.steps.items()):
         if found.state is StepState.COMPENSATED:
-            work.put(
-                name, state=StepState.PENDING, round=found.round + 1, losses=0, failures=0, error=None, child=None,
-                compensation_started_at=None, compensation_finished_at=None,
-            )  # fmt: skip
-        elif found.state in (*_UNDO, StepState.COMPENSATION_SKIPPED):
+            # As if it had never been begun, but for what only grows.
+            work.steps[name] = StepRun(
+                name=name, attempt=found.attempt, compensation_attempt=found.compensation_attempt, round=found.round + 1
+            )
+        elif found.state in (*_UNDO, StepState.COMPENSATION_SKIPPED) and not found.has_failed:
             # Its effect stands.
-            work.put(name, state=StepState.SUCCEEDED, job=None, due_at=None, losses=0, failures=0)
-        elif found.state is StepState.FAILED:
-            work.put(name, state=StepState.PENDING, due_at=None, losses=0, failures=0)
-    work.set(state=SagaState.RUNNING, is_undoing=False, wish="", error=None, stuck=None)
+            work.put(name, state=StepState.SUCCEEDED, job=None, due_at=None, error=None, reason="")
+        elif found.state in (*_UNDO, StepState.COMPENSATION_SKIPPED, StepState.FAILED):
+            work.put(name, state=StepState.PENDING, job=None, due_at=None, losses=0, failures=0)
+    deadline = work.run.deadline_at
+    if deadline is not None and deadline <= work.now:
+        # Else it would turn round at once.
+        work.set(deadline_at=None)
+    work.set(is_undoing=False, wish="", error=None)
     work.note("asked_to_resume")

@@ -6,9 +6,10 @@ import dataclasses
 import datetime as dt
 import uuid
 from collections.abc import Callable, Mapping
+from itertools import takewhile
 from typing import Any
 
-from taskyard.sagas.machine.outcome import Call, Note, Order, Prepared, Refused, Stale, WriteJob
+from taskyard.sagas.machine.outcome import Call, Note, Order, Prepared, Refused, Stale, StartSaga, WriteJob
 from taskyard.sagas.machine.run import Error, Letter, Run, StepRun
 from taskyard.sagas.plan import Plan, StepPlan
 from taskyard.sagas.states import DONE, IN_HAND, UNDOING, SagaState, StepKind, StepState
@@ -44,6 +45,11 @@ class Working:
         """The state of a step."""
         return self.step(step.name).state
 
+    def is_due(self, name: str) -> bool:
+        """Whether the time that a step waits for has come."""
+        due_at = self.step(name).due_at
+        return due_at is not None and due_at <= self.now
+
     def put(self, name: str, **changes: Any) -> StepRun:
         """Change a step."""
         self.steps[name] = dataclasses.replace(self.step(name), **changes)
@@ -64,13 +70,21 @@ class Working:
             raise Refused(f"it has no step {name!r}: {', '.join(self.plan.by_name)}")
         return found
 
+    def withdraw(self, name: str) -> bool:
+        """Write no job and no saga of a step after all; whether this transition was about to."""
+        kept = [each for each in self.orders if not (isinstance(each, WriteJob | StartSaga) and each.step == name)]
+        is_new, self.orders = len(kept) < len(self.orders), kept
+        return is_new
+
     @property
     def is_past_pivot(self) -> bool:
-        """Whether only forward recovery is allowed: the pivot succeeded, or somebody said that it is done."""
+        """Whether only forward recovery is allowed: the pivot succeeded, or its turn came and somebody skipped it."""
         if self.plan.pivot is None:
             return False
         pivot = self.step(self.plan.pivot.name)
-        return pivot.state is StepState.SUCCEEDED or (pivot.state is StepState.SKIPPED and bool(pivot.reason))
+        if pivot.state is not StepState.SKIPPED or not pivot.reason:
+            return pivot.state is StepState.SUCCEEDED
+        return all(self.state(step) in DONE for step in takewhile(lambda step: not step.is_pivot, self.plan.steps))
 
     def stage(self) -> tuple[StepPlan, ...]:
         """The steps whose turn it is, going forward; empty: there are none left."""
@@ -91,7 +105,7 @@ class Working:
     def begin(self, step: StepPlan, *, is_compensation: bool) -> None:
         """Put a call, or its compensation, into somebody's hands: this process's, or a job's."""
         if self.is_in_place(step):
-            self._enter(step.name, self.run.token, is_compensation=is_compensation, job=None)
+            self.enter(step.name, self.run.token, is_compensation=is_compensation, job=None)
             self.call = Call(step.name, self.run.token, is_compensation)
             return
         job = self.new_id()
@@ -99,13 +113,8 @@ class Working:
         self.put(step.name, state=state, job=job, token="", due_at=None)
         self.orders.append(WriteJob(job, step.name, is_compensation))
 
-    def enter_job(self, name: str, token: str) -> None:
-        """A step's own job has begun it."""
-        found = self.step(name)
-        is_compensation = found.state is StepState.COMPENSATION_QUEUED
-        self._enter(name, token, is_compensation=is_compensation, job=found.job)
-
-    def _enter(self, name: str, token: str, *, is_compensation: bool, job: uuid.UUID | None) -> None:
+    def enter(self, name: str, token: str, *, is_compensation: bool, job: uuid.UUID | None) -> None:
+        """Somebody has begun it, in place or as its job."""
         found = self.step(name)
         if is_compensation:
             self.put(
