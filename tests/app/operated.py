@@ -20,7 +20,7 @@ class CardNetworkDown(Exception):
 
 def do(context: Context, what: str) -> None:
     if what in FAILS:
-        raise CardNetworkDown(f"no route to {context.inputs.get('card', 'anything')}")
+        raise CardNetworkDown(f"no route to {context.inputs.get('card')} for {context.inputs.get('item')}")
     DONE.append(what)
     KEYS.append(context.idempotency_key)
 
@@ -95,3 +95,24 @@ class Parcel(Orchestrator):
     def weigh(self, context: Context) -> int:
         do(context, "weigh")
         return 3
+
+
+@orchestrator("halves")
+class Halves(Orchestrator):
+    """A group without compensations, and what comes after it."""
+
+    @step
+    def cut(self, context: Context) -> None:
+        do(context, "cut")
+
+    @step(group="halves")
+    def left(self, context: Context) -> None:
+        do(context, "left")
+
+    @step(group="halves")
+    def right(self, context: Context) -> None:
+        do(context, "right")
+
+    @step
+    def count(self, context: Context) -> None:
+        do(context, "count")
