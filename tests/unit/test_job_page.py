@@ -1,6 +1,6 @@
 """What ``jobs show`` makes of counted items."""
 
-from taskyard.entrypoint.job_page import _items
+from taskyard.entrypoint.pages.job import _items
 
 
 def test_items_are_told_in_words_and_those_that_failed_one_below_the_other() -> None:
