@@ -201,6 +201,10 @@ class Stage:
         if fate < 0.15:
             raise Tripped(what)
 
+    def in_step(self, what: str) -> list[Actor]:
+        with self.changed:
+            return list(self.inside.get(what, []))
+
     # Who steers
 
     def operate(self, actor: Actor) -> None:
@@ -220,6 +224,8 @@ class Stage:
                          "skip": SkipStep(step, "it is seen to"), "resume": Resume()}  # fmt: skip
                 _, outcome = store.tell(self.run_of.id, verbs[name], timezone.now(), who="an operator")
                 self.record(outcome, name)
+                if name == "skip" and any(not each.is_lost for at in (step, f"-{step}") for each in self.in_step(at)):
+                    self.wrong.append(f"{step} was skipped while a worker was in it")
             answer = "obeyed"
         except (Refused, WrongState):
             pass
