@@ -215,7 +215,7 @@ class Stage:
 
     def steer(self) -> None:
         name = self.random.choice(("cancel", "compensate", "retry", "retry", "skip", "resume", "resume", "signal"))
-        step, answer = self.random.choice(STEPS), "refused"
+        step, answer = self.choose_step(), "refused"
         try:
             if name == "signal":
                 self.run_of.signal("music", name)
@@ -231,6 +231,12 @@ class Stage:
             pass
         with self.changed:
             self.verbs[f"{name} {answer}"] = self.verbs.get(f"{name} {answer}", 0) + 1
+
+    def choose_step(self) -> str:
+        """One that something is going on with, more often than not."""
+        rows = SagaStep.objects.filter(saga=self.run_of.id).exclude(state__in=["succeeded", "skipped", "compensated"])
+        busy = sorted(rows.values_list("name", flat=True))
+        return self.random.choice(busy if busy and self.random.random() < 0.7 else STEPS)
 
     def keep(self, actor: Actor) -> None:
         while not self.is_over:
