@@ -235,3 +235,53 @@ class Errand(Orchestrator):
     @step
     def home(self, context: Context, buy: Any, fails: str = "") -> str:
         return act(context, fails)
+
+
+SOON = RetryPolicy(max_retries=1, backoff=dt.timedelta(milliseconds=1), jitter=False)
+
+
+@orchestrator("waits.dance")
+class Dance(Orchestrator):
+    """For many who steer it at the same time: in place, a group, a wait, a job, a pivot, another job."""
+
+    @step(retry=SOON, compensation_retry=SOON)
+    def bow(self, context: Context) -> str:
+        return act(context)
+
+    @bow.rollback
+    def straighten(self, context: Context, result: Any) -> None:
+        effect(context, "-bow")
+
+    @step(group="pair", retry=SOON, compensation_retry=SOON)
+    def lead(self, context: Context) -> str:
+        return act(context)
+
+    @lead.rollback
+    def unlead(self, context: Context, result: Any) -> None:
+        effect(context, "-lead")
+
+    @step(group="pair", retry=SOON, compensation_retry=SOON)
+    def follow(self, context: Context) -> str:
+        return act(context)
+
+    @follow.rollback
+    def unfollow(self, context: Context, result: Any) -> None:
+        effect(context, "-follow")
+
+    music = signal()
+
+    @step(job=True, retry=SOON, compensation_retry=SOON)
+    def turn(self, context: Context) -> str:
+        return act(context)
+
+    @turn.rollback
+    def unturn(self, context: Context, result: Any) -> None:
+        effect(context, "-turn")
+
+    @step(pivot=True, retry=SOON)
+    def leap(self, context: Context) -> str:
+        return act(context)
+
+    @step(job=True, retry=SOON)
+    def land(self, context: Context) -> str:
+        return act(context)

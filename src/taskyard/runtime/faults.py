@@ -21,6 +21,7 @@ POINTS = {
     "tally.done": "counts and callbacks have committed",
     "saga.step": "that a step, or its compensation, began has committed; its function is not called yet",
     "saga.stepped": "its function returned, nothing of that is written",
+    "saga.decided": "a coordinator has read the saga and decided what follows; nothing of it is written",
     "saga.written": "inside a transition's transaction: saga and steps are written, what follows is not",
     "saga.told": "a transition has committed, its coordinator has not gone on",
     "saga.ended": "a saga within another has ended, committed; that other is not told",

@@ -82,6 +82,7 @@ class Turn:
             while outcome.ask:
                 said[outcome.ask] = self._prepared(outcome.ask)
                 outcome = advance(self.plan, self.saga, event, now, said=said, new_id=new_id)
+            fault_point("saga.decided")
             if store.write(self.row, self.saga, outcome, now):
                 self.saga = outcome.run
                 fault_point("saga.told")
