@@ -95,3 +95,24 @@ class Parcel(Orchestrator):
     def weigh(self, context: Context) -> int:
         do(context, "weigh")
         return 3
+
+
+@orchestrator("halves")
+class Halves(Orchestrator):
+    """A group without compensations, and what comes after it."""
+
+    @step
+    def cut(self, context: Context) -> None:
+        do(context, "cut")
+
+    @step(group="halves")
+    def left(self, context: Context) -> None:
+        do(context, "left")
+
+    @step(group="halves")
+    def right(self, context: Context) -> None:
+        do(context, "right")
+
+    @step
+    def count(self, context: Context) -> None:
+        do(context, "count")

@@ -11,10 +11,10 @@ from taskyard.models import AuditEntry
 from taskyard.operations import Actor, sagas
 from taskyard.sagas import Handle
 from taskyard.sagas.declaring import registry
-from taskyard.sagas.models import Saga, SagaEvent
+from taskyard.sagas.models import Saga, SagaEvent, SagaStep
 from taskyard.testing import run_jobs
 from tests.app import operated
-from tests.app.operated import Insurance, Order
+from tests.app.operated import Halves, Insurance, Order
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -200,6 +200,24 @@ def test_a_fork_is_refused_where_a_step_before_it_was_compensated_or_the_code_is
     assert registry.find("order", 7) is None
     with pytest.raises(WrongState, match="version 7 of 'order' is not in the code"):
         sagas.fork(ZOE, run.id, "reserve")
+
+
+def test_a_fork_is_refused_while_a_worker_is_in_a_step() -> None:
+    run = stuck_at_thanks()
+    SagaStep.objects.filter(saga=run.id, name="pack").update(state="running")
+    with pytest.raises(WrongState, match="a worker is in step 'pack'"):
+        sagas.fork(ZOE, run.id, "reserve")
+
+
+def test_a_fork_of_a_group_runs_the_whole_group() -> None:
+    operated.FAILS.add("count")
+    run = Halves.start()
+    run_jobs()
+    operated.FAILS.clear()
+    operated.DONE.clear()
+    fork = Handle(sagas.fork(ZOE, run.id, "right").id)
+    run_jobs()
+    assert (fork.state, sorted(operated.DONE)) == ("completed", ["count", "left", "right"])
 
 
 def test_a_fork_behind_the_pivot_is_past_it() -> None:

@@ -18,7 +18,7 @@ from taskyard.sagas.machine.outcome import Refused
 from taskyard.sagas.machine.run import Run, StepRun
 from taskyard.sagas.models import Saga, SagaEvent, SagaStep
 from taskyard.sagas.plan import Plan
-from taskyard.sagas.states import AT_REST, DONE
+from taskyard.sagas.states import AT_REST, DONE, IN_HAND
 from taskyard.tasks.doors import door
 
 
@@ -75,6 +75,9 @@ def _taken_over(plan: Plan, run: Run, name: str) -> list[StepRun]:
         raise Refused(f"it has no step {name!r}: {', '.join(plan.by_name)}")
     if run.state not in AT_REST:
         raise Refused(f"it is {run.state}: cancel it, or wait until it has ended")
+    if held := [each.name for each in run.steps.values() if each.state in IN_HAND]:
+        # It needs attention since nothing coordinates it: whoever is in a step of its own is not stopped by that.
+        raise Refused(f"a worker is in step {held[0]!r} at this moment")
     taken = []
     for stage in plan.stages:
         if any(step.name == name for step in stage):
