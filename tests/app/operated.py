@@ -20,7 +20,7 @@ class CardNetworkDown(Exception):
 
 def do(context: Context, what: str) -> None:
     if what in FAILS:
-        raise CardNetworkDown(f"no route to {context.inputs.get('card', 'anything')}")
+        raise CardNetworkDown(f"no route to {context.inputs.get('card')} for {context.inputs.get('item')}")
     DONE.append(what)
     KEYS.append(context.idempotency_key)
 

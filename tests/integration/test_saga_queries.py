@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.test import override_settings
 from django.utils import timezone
 
 from taskyard.jobs.detail import HeldBack
@@ -13,7 +14,7 @@ from taskyard.jobs.pages.keyset import place_text
 from taskyard.sagas import Handle, queries, store
 from taskyard.sagas.coordinator import Turn
 from taskyard.sagas.machine.events import RetryStep, SkipStep
-from taskyard.sagas.models import SagaEvent
+from taskyard.sagas.models import SagaEvent, SagaStep
 from taskyard.sagas.queries import SagaFilter, SagaReading
 from taskyard.sagas.timeline import BarKind
 from taskyard.testing import run_jobs
@@ -71,6 +72,16 @@ def test_a_saga_is_shown_with_all_steps_of_its_plan_and_without_secrets() -> Non
     (signal,) = found.signals
     assert (signal.name, signal.payload["by"], signal.used_at is not None) == ("approved", "zoe", True)
     assert [each.revision for each in found.history] == sorted(each.revision for each in found.history)
+
+
+@override_settings(TASKYARD={"SENSITIVE": ["item"]})
+def test_what_the_project_calls_a_secret_is_taken_out_of_errors_before_they_are_written() -> None:
+    operated.FAILS.add("charge")
+    run = order(wants=False, item="Stradivari")
+    run_jobs()
+    stored = SagaStep.objects.get(saga=run.id, name="charge").error
+    assert stored["message"] == "no route to [redacted] for [redacted]"
+    assert "Stradivari" not in stored["traceback"]
 
 
 def test_why_it_waits_is_told_of_each_kind_of_waiting() -> None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from taskyard.errors import JobCancelled, JobFenced
 from taskyard.jobs.ids import new_id
-from taskyard.jobs.redaction import secrets_in
+from taskyard.jobs.redaction import names_of, secrets_in
 from taskyard.runtime.faults import fault_point
 from taskyard.sagas import jobs, store
 from taskyard.sagas.context import Context
@@ -123,7 +123,7 @@ class Turn:
         return Raised(call.step, call.token, {**describe(error, secrets=self._secrets()), "step": call.step}, wait)
 
     def _secrets(self) -> Collection[str]:
-        return secrets_in([self.row.inputs, self._results()], self.definition.sensitive)
+        return secrets_in([self.row.inputs, self._results()], names_of(jobs.task_of(self.row.name)))
 
     def _ask_to_cancel(self, error: JobCancelled) -> None:
         try:
