@@ -54,14 +54,14 @@ def postgres_database(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def worker(folder: Path, *command: str) -> Iterator[None]:
+def worker(folder: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
     """A real one, as ``python -m taskyard worker -c 2`` or the given command starts it; what it says is shown if
     something goes wrong."""
     words = command or ("-m", "taskyard", "worker", "-c", "2", "-l", "warning")
     with TemporaryFile() as log:
         process = subprocess.Popen([sys.executable, *words], cwd=folder, stdout=log, stderr=log)
         try:
-            yield
+            yield process
         except BaseException:
             log.seek(0)
             print(log.read().decode(errors="replace"))

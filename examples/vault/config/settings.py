@@ -1,6 +1,7 @@
 """A document vault for several organisations, a database for each: SQLite files, or PostgreSQL with DATABASE_URL."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -44,7 +45,18 @@ DATABASE_ROUTERS = ["taskyard.tenancy.databases.TenantRouter"]
 
 #: What a plugin offers is there while its name is in this list, and only then.
 PLUGINS = [f"plugins.{name}" for name in active()]
-INSTALLED_APPS = ["taskyard", "accounts", "search", "documents", "orchestrators", *PLUGINS]
+INSTALLED_APPS = ["taskyard", "accounts", "search", "documents", "customers", "orchestrators", *PLUGINS]
+#: Whom a saga acts for: number 1 is another person in each organisation, and is looked up in its own database.
+AUTH_USER_MODEL = "documents.Member"
+
+ROOT_URLCONF = "config.urls"
+ALLOWED_HOSTS = ["127.0.0.1"]
+#: Errors that orchestrators declare become answers.
+MIDDLEWARE = ["taskyard.integrations.problems.ProblemMiddleware"]
+
+#: The file store, and the billing service: `billing_service.py`.
+FILES = DATA / "files"
+BILLING = os.environ.get("BILLING", "http://127.0.0.1:8099")
 
 CACHES = {
     "default": {
@@ -60,9 +72,12 @@ CELERY_TASK_TIME_LIMIT = 300
 TASKYARD = {
     "TENANCY": "databases",
     "TENANTS": "accounts.directory.tenants",
-    "TENANT_APPS": ["documents"],
+    "TENANT_APPS": ["documents", "customers"],
     "TENANT_CONNECTIONS": 5,
     "CRONTABS": ["crontab", "plugins/{plugin}/crontab"],
     "CRONTAB_PLUGINS": "config.plugins.active",
     "CRONTAB_LOGS": DATA / "logs",
+    # When a worker that is not heard of is gone.
+    "WORKER_TIMEOUT": timedelta(seconds=float(os.environ.get("WORKER_TIMEOUT_SECONDS", "20"))),
+    "HEARTBEAT": timedelta(seconds=float(os.environ.get("WORKER_TIMEOUT_SECONDS", "20")) / 4),
 }
