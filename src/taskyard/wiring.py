@@ -114,7 +114,7 @@ def _schedule(notice: Any) -> None:
 
 
 def _saga(notice: Any) -> None:
-    from taskyard.sagas.starting import take
+    from taskyard.sagas.writing.starting import take
 
     take(notice)
 

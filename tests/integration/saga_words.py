@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from taskyard.jobs.models import Job
-from taskyard.sagas import store
 from taskyard.sagas.handle import Handle
 from taskyard.sagas.keeper import Keeper
 from taskyard.sagas.models import SagaEvent, SagaSignal, SagaStep
+from taskyard.sagas.writing import store
 from taskyard.testing import Clock, run_jobs
 
 

@@ -15,15 +15,15 @@ from django.utils import timezone
 
 from taskyard.errors import WrongState
 from taskyard.jobs.models import Job
-from taskyard.sagas import store
 from taskyard.sagas.context import Context
-from taskyard.sagas.coordinator import Turn
 from taskyard.sagas.handle import Handle
 from taskyard.sagas.keeper import Keeper
 from taskyard.sagas.machine.events import Cancel, Compensate, Resume, RetryStep, SkipStep
 from taskyard.sagas.machine.outcome import Refused
 from taskyard.sagas.models import SagaEvent, SagaStep
+from taskyard.sagas.running.coordinator import Turn
 from taskyard.sagas.states import AT_REST
+from taskyard.sagas.writing import store
 from taskyard.testing import faults
 from tests.app.waits import Dance
 

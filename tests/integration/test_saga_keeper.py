@@ -13,14 +13,15 @@ from django.utils import timezone
 
 from taskyard.execution import steering
 from taskyard.jobs.models import Job
-from taskyard.sagas import keeper, store
-from taskyard.sagas.coordinator import Turn
+from taskyard.sagas import keeper
 from taskyard.sagas.handle import Handle
 from taskyard.sagas.keeper import INLINE_LEASE, Keeper
 from taskyard.sagas.machine.events import Taken
 from taskyard.sagas.machine.working import CHECK_AFTER, MOST_LOSSES
 from taskyard.sagas.models import Saga, SagaPlan, SagaStep
+from taskyard.sagas.running.coordinator import Turn
 from taskyard.sagas.states import SagaState
+from taskyard.sagas.writing import store
 from taskyard.testing import Clock, run_attempt, run_jobs
 from taskyard.testing.faults import Died, armed, dying
 from tests.app.waits import HOUR, Errand, Hurry, Pair, Reply, Visit

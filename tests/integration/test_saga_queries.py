@@ -11,12 +11,14 @@ from django.utils import timezone
 
 from taskyard.jobs.detail import HeldBack
 from taskyard.jobs.pages.keyset import place_text
-from taskyard.sagas import Handle, queries, store
-from taskyard.sagas.coordinator import Turn
+from taskyard.sagas import Handle
 from taskyard.sagas.machine.events import RetryStep, SkipStep
 from taskyard.sagas.models import SagaEvent, SagaStep
-from taskyard.sagas.queries import SagaFilter, SagaReading
-from taskyard.sagas.timeline import BarKind
+from taskyard.sagas.reading import queries
+from taskyard.sagas.reading.queries import SagaFilter, SagaReading
+from taskyard.sagas.reading.timeline import BarKind
+from taskyard.sagas.running.coordinator import Turn
+from taskyard.sagas.writing import store
 from taskyard.testing import run_jobs
 from tests.app import operated
 from tests.app.operated import Insurance, Order, Parcel

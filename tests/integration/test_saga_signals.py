@@ -11,11 +11,11 @@ import pytest
 from django.db import connection, transaction
 
 from taskyard.errors import NotFound, NotJson, WrongState
-from taskyard.sagas import store
 from taskyard.sagas.handle import Handle, signal
 from taskyard.sagas.machine.events import SkipStep
 from taskyard.sagas.models import Saga, SagaSignal
 from taskyard.sagas.states import SagaState
+from taskyard.sagas.writing import store
 from taskyard.testing import Clock, run_jobs
 from tests.app.waits import HOUR, Reply, Visit
 from tests.integration.saga_words import errors, history, kept, later, states, used

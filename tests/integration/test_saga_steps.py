@@ -8,13 +8,13 @@ from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from taskyard.jobs.models import Job
-from taskyard.sagas import store
 from taskyard.sagas.handle import Handle
 from taskyard.sagas.keeper import Keeper
 from taskyard.sagas.machine.events import Cancel, Resume
 from taskyard.sagas.machine.working import CHECK_AFTER
 from taskyard.sagas.models import SagaStep
 from taskyard.sagas.states import SagaState
+from taskyard.sagas.writing import store
 from taskyard.testing import Clock, run_attempt, run_jobs
 from taskyard.testing.faults import dying
 from tests.app.waits import HOUR, Errand, Hurry, Nap, Odd, Pair, Refusal, Visit

@@ -10,13 +10,13 @@ from django.utils import timezone
 
 from taskyard.execution.pruner import Pruner
 from taskyard.sagas import Orchestrator, orchestrator, signal, step
-from taskyard.sagas import tasks as saga_tasks
 from taskyard.sagas.declaring import registry
 from taskyard.sagas.machine.events import Resume
 from taskyard.sagas.models import Saga, SagaEvent, SagaSignal, SagaStep
+from taskyard.sagas.reading.stranded import find_stranded
+from taskyard.sagas.running import tasks as saga_tasks
 from taskyard.sagas.states import SagaState
-from taskyard.sagas.store import tell
-from taskyard.sagas.stranded import find_stranded
+from taskyard.sagas.writing.store import tell
 from taskyard.testing import run_jobs
 
 pytestmark = pytest.mark.django_db(transaction=True)

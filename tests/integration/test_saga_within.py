@@ -7,7 +7,6 @@ import pytest
 from django.utils import timezone
 
 from taskyard.jobs.models import Job
-from taskyard.sagas import store
 from taskyard.sagas.handle import Handle
 from taskyard.sagas.keeper import Keeper
 from taskyard.sagas.machine.events import Cancel, Compensate, Resume, RetryStep, SkipStep, Verb
@@ -15,6 +14,7 @@ from taskyard.sagas.machine.outcome import Refused
 from taskyard.sagas.machine.working import CHECK_AFTER
 from taskyard.sagas.models import Saga
 from taskyard.sagas.states import SagaState
+from taskyard.sagas.writing import store
 from taskyard.testing import Clock, run_attempt, run_jobs
 from taskyard.testing.faults import dying
 from tests.app.waits import Envelope, Outer

@@ -10,7 +10,7 @@ from django.utils.module_loading import autodiscover_modules
 
 from taskyard.checks.report import Found, message
 from taskyard.sagas.models import Saga, SagaPlan
-from taskyard.sagas.stranded import find_stranded
+from taskyard.sagas.reading.stranded import find_stranded
 from taskyard.settings import get_settings
 
 

@@ -12,7 +12,7 @@ from taskyard.batches.models import Batch
 from taskyard.failures import record
 from taskyard.jobs.models import Attempt, Canvas, CanvasPart, Job
 from taskyard.jobs.rows.sql import Sql
-from taskyard.sagas import cleaning
+from taskyard.sagas.writing import cleaning
 from taskyard.schedules.models import Occurrence
 from taskyard.settings import get_settings
 

@@ -13,7 +13,7 @@ from taskyard.jobs import queries
 from taskyard.jobs.queries import QueueOverview, WorkerOverview
 from taskyard.operations import Actor
 from taskyard.outbox.queries import Hold, has_outboxes, not_entered, read_holds, relay_overview
-from taskyard.sagas.queries import Attention, needing_attention, not_looked_at
+from taskyard.sagas.reading.queries import Attention, needing_attention, not_looked_at
 from taskyard.settings import get_settings
 
 _HOUR = dt.timedelta(hours=1)

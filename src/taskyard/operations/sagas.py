@@ -22,11 +22,12 @@ from taskyard.operations.acting.blind import blind_saga, blind_saga_summary
 from taskyard.operations.acting.entries import Deed, together, write_down
 from taskyard.operations.acting.held import held_back
 from taskyard.operations.acting.verbs import verb
-from taskyard.sagas import forking, queries, store
 from taskyard.sagas.machine.events import Cancel, Compensate, Resume, RetryStep, SkipStep, Verb
 from taskyard.sagas.machine.outcome import Refused
 from taskyard.sagas.models import Saga
-from taskyard.sagas.queries import SagaFilter, SagaReading, SagaSummary
+from taskyard.sagas.reading import queries
+from taskyard.sagas.reading.queries import SagaFilter, SagaReading, SagaSummary
+from taskyard.sagas.writing import forking, store
 from taskyard.tasks.doors import door
 from taskyard.tasks.payload import encode_value
 
@@ -137,8 +138,8 @@ def fork(
     """Starts a new saga at a step of one that is at rest, with what came before taken over.
 
     ``inputs``: all of them, in the place of the saga's, which takes the permission to see payload as well; what is left
-    as it was shown, hidden, is as it is stored. See :func:`taskyard.sagas.forking.fork` for what is taken over and what
-    is not undone. Raises :class:`~taskyard.errors.WrongState`, ``TypeError`` for inputs that its steps do not take, and
+    as it was shown, hidden, is as it is stored. See :func:`taskyard.sagas.writing.forking.fork` for what is taken over
+    and what is not undone. Raises :class:`~taskyard.errors.WrongState`, ``TypeError`` for inputs that its steps do not take, and
     :class:`~taskyard.errors.PayloadError` for those that cannot be kept.
     """
     if inputs is not None:

@@ -66,7 +66,7 @@ class Handle:
 
         Raises :class:`~taskyard.errors.WrongState` for one that has ended, is being compensated, or is past its pivot.
         """
-        from taskyard.sagas.store import tell
+        from taskyard.sagas.writing.store import tell
 
         try:
             tell(self.id, Cancel(), timezone.now(), tenant=_tenant_here())
@@ -88,7 +88,7 @@ def signal(
     not there or is not ``tenant``'s, :class:`~taskyard.errors.WrongState` for one that has ended, and
     :class:`~taskyard.errors.NotJson` for a payload that cannot be kept.
     """
-    from taskyard.sagas import store
+    from taskyard.sagas.writing import store
 
     encode_value("saga", f"the payload of signal {name!r}", payload)
     try:

@@ -18,7 +18,6 @@ from taskyard.jobs.models import Job
 from taskyard.jobs.states import FINAL as JOB_FINAL
 from taskyard.jobs.states import State
 from taskyard.runtime.faults import fault_point
-from taskyard.sagas import store
 from taskyard.sagas.machine.advance import is_due
 from taskyard.sagas.machine.events import Cancel, Event, JobGone, Looked, RunnerGone, SagaEnded
 from taskyard.sagas.machine.outcome import Refused, Stale, UndoSaga
@@ -26,6 +25,7 @@ from taskyard.sagas.machine.run import Run, StepRun
 from taskyard.sagas.machine.working import CHECK_AFTER
 from taskyard.sagas.models import Saga
 from taskyard.sagas.states import AT_REST, FINAL, IN_HAND, IN_LINE, SagaState, StepState
+from taskyard.sagas.writing import store
 
 logger = logging.getLogger(__name__)
 

@@ -57,7 +57,7 @@ class SagaManager(models.Manager):  # type: ignore[type-arg]
 
 
 class Saga(models.Model):
-    """One run of an orchestrator. Written by :mod:`taskyard.sagas.store` alone, a revision at a time."""
+    """One run of an orchestrator. Written by :mod:`taskyard.sagas.writing.store` alone, a revision at a time."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=200)

@@ -15,9 +15,9 @@ from taskyard.api.shapes import Anything, Flag, ListOf, Moment, Number, Object, 
 from taskyard.errors import NotJson
 from taskyard.jobs.ids import job_id
 from taskyard.operations import sagas
-from taskyard.sagas.queries import SagaFilter, SagaReading, SagaSummary
+from taskyard.sagas.reading.queries import SagaFilter, SagaReading, SagaSummary
+from taskyard.sagas.reading.timeline import BarKind, Timeline
 from taskyard.sagas.states import SagaState, StepKind, StepState
-from taskyard.sagas.timeline import BarKind, Timeline
 
 _STATES = tuple(state.value for state in SagaState)
 _MOMENT = OrNull(Moment())

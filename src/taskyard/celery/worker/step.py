@@ -24,7 +24,7 @@ from taskyard.jobs.rows.sql import Sql
 from taskyard.runtime import identity, ticks
 from taskyard.runtime.heartbeat import Heartbeat
 from taskyard.runtime.loop import Agent, Loop, stop_all
-from taskyard.sagas.stranded import find_stranded
+from taskyard.sagas.reading.stranded import find_stranded
 from taskyard.settings import get_settings
 
 logger = logging.getLogger(__name__)

@@ -96,7 +96,7 @@ def _add_rest(parser: argparse.ArgumentParser, run: Any) -> None:
 def list_sagas(options: argparse.Namespace, screen: Screen) -> int:
     """List them; 1 if none matches."""
     from taskyard.operations import sagas as verbs
-    from taskyard.sagas.queries import SagaFilter
+    from taskyard.sagas.reading.queries import SagaFilter
 
     now = dt.datetime.now(dt.UTC)
     subject = (options.subject[0].lower(), options.subject[1]) if options.subject else None

@@ -11,7 +11,7 @@ from taskyard.entrypoint.screen import Screen, ago, bar, duration, stamp
 from taskyard.jobs.detail import JobDetail
 from taskyard.jobs.progress.words import number
 from taskyard.jobs.queries import reason_of
-from taskyard.sagas.jobs import SUBJECT
+from taskyard.sagas.writing.jobs import SUBJECT
 
 _WIDTH = 14
 #: Items that failed, of those that are kept.

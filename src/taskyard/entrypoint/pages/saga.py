@@ -10,7 +10,7 @@ from typing import Any
 from taskyard.entrypoint.pages.timeline import draw
 from taskyard.entrypoint.screen import Screen, ago, duration, stamp
 from taskyard.jobs.queries import reason_of
-from taskyard.sagas.queries import EventReading, SagaReading, StepReading
+from taskyard.sagas.reading.queries import EventReading, SagaReading, StepReading
 
 _WIDTH = 12
 _LONGEST = 300

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator
 
 from taskyard.entrypoint.screen import Screen, cut, duration
-from taskyard.sagas.timeline import Bar, BarKind, Lane, Timeline
+from taskyard.sagas.reading.timeline import Bar, BarKind, Lane, Timeline
 
 _WIDTH, _NAME, _STATE = 80, 16, 21
 #: How each kind is drawn, its colour, and what it is called.

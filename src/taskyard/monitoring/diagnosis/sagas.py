@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from taskyard.monitoring.diagnosis.finding import Finding, fail, ok, warn
 from taskyard.monitoring.words import duration
-from taskyard.sagas import queries
 from taskyard.sagas.models import Saga
-from taskyard.sagas.queries import MOST_COUNTED, Attention
+from taskyard.sagas.reading import queries
+from taskyard.sagas.reading.queries import MOST_COUNTED, Attention
 
 
 def sagas() -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from taskyard.batches.queries import Reading
 from taskyard.failures.queries import GroupOverview
 from taskyard.jobs.detail import JobDetail
 from taskyard.jobs.queries import JobSummary
-from taskyard.sagas.queries import SagaReading, SagaSummary
+from taskyard.sagas.reading.queries import SagaReading, SagaSummary
 
 #: Columns of a job that hold arguments, results or words of the project's own, also within keys and continuations.
 HIDDEN = ("args", "kwargs", "message", "result", "checkpoint", "unique_key")

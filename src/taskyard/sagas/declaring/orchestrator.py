@@ -13,7 +13,7 @@ from taskyard.sagas.declaring import registry
 from taskyard.sagas.declaring.definition import Definition, find_problems
 from taskyard.sagas.declaring.steps import Declared
 from taskyard.sagas.handle import Handle
-from taskyard.sagas.starting import run_inline, start
+from taskyard.sagas.writing.starting import run_inline, start
 from taskyard.tasks.answers import Answers
 
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,99}", re.ASCII)
@@ -122,7 +122,7 @@ def orchestrator(
             raise InvalidOrchestrator(name, problems)
         # Before its tasks are declared: which version of it they are for is asked by name.
         registry.register(found)
-        from taskyard.sagas.tasks import declare_tasks
+        from taskyard.sagas.running.tasks import declare_tasks
 
         declare_tasks(found)
         cls.definition = found

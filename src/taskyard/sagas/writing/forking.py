@@ -11,7 +11,6 @@ from django.db import transaction
 
 from taskyard import enqueue
 from taskyard.jobs.ids import new_id
-from taskyard.sagas import jobs, store
 from taskyard.sagas.declaring import registry
 from taskyard.sagas.declaring.definition import Definition
 from taskyard.sagas.machine.outcome import Refused
@@ -19,6 +18,7 @@ from taskyard.sagas.machine.run import Run, StepRun
 from taskyard.sagas.models import Saga, SagaEvent, SagaStep
 from taskyard.sagas.plan import Plan
 from taskyard.sagas.states import AT_REST, DONE, IN_HAND
+from taskyard.sagas.writing import jobs, store
 from taskyard.tasks.doors import door
 
 

@@ -21,7 +21,6 @@ from taskyard import enqueue
 from taskyard.errors import NotFound
 from taskyard.jobs.ids import new_id
 from taskyard.runtime.faults import fault_point
-from taskyard.sagas import atonce, jobs
 from taskyard.sagas.machine.advance import advance
 from taskyard.sagas.machine.events import Cancel, Compensate, Event, SagaEnded, Signalled
 from taskyard.sagas.machine.outcome import Order, Outcome, Refused, Stale, StartSaga, UndoSaga, UseLetter, WriteJob
@@ -29,6 +28,7 @@ from taskyard.sagas.machine.run import Letter, Run, StepRun
 from taskyard.sagas.models import Saga, SagaEvent, SagaPlan, SagaSignal, SagaStep
 from taskyard.sagas.plan import Plan
 from taskyard.sagas.states import FINAL, SagaState, StepState
+from taskyard.sagas.writing import atonce, jobs
 
 _STEP = tuple(field.name for field in dataclasses.fields(StepRun))
 #: Of the saga's row, what a transition may change.

@@ -11,14 +11,14 @@ from django.utils import timezone
 
 from taskyard.errors import Discard, NotFound, Snooze
 from taskyard.jobs.current import current_job
-from taskyard.sagas import jobs, store
-from taskyard.sagas.coordinator import Turn
 from taskyard.sagas.declaring import registry
 from taskyard.sagas.declaring.definition import Definition
 from taskyard.sagas.declaring.steps import Declared
 from taskyard.sagas.machine.events import Stopped
 from taskyard.sagas.machine.outcome import Stale
 from taskyard.sagas.models import Saga
+from taskyard.sagas.running.coordinator import Turn
+from taskyard.sagas.writing import jobs, store
 from taskyard.tasks import registry as tasks
 from taskyard.tasks.retry import RetryPolicy
 from taskyard.tasks.task import Task, TaskOptions, check_options

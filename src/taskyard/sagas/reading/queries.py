@@ -15,13 +15,13 @@ from taskyard.jobs.pages.keyset import Page, page_of, place_from
 from taskyard.jobs.redaction import names_of, redact, secrets_in
 from taskyard.sagas.declaring import registry
 from taskyard.sagas.declaring.steps import ChildStep
-from taskyard.sagas.jobs import task_of
 from taskyard.sagas.models import Saga, SagaEvent, SagaSignal, SagaStep
 from taskyard.sagas.plan import Plan, StepPlan
+from taskyard.sagas.reading.timeline import Timeline, timeline_of
+from taskyard.sagas.reading.waits import KEEPER_TAKES, Looking, why_it_waits
 from taskyard.sagas.states import SagaState, StepState
-from taskyard.sagas.store import plan_of
-from taskyard.sagas.timeline import Timeline, timeline_of
-from taskyard.sagas.waits import KEEPER_TAKES, Looking, why_it_waits
+from taskyard.sagas.writing.jobs import task_of
+from taskyard.sagas.writing.store import plan_of
 from taskyard.settings import get_settings
 from taskyard.tasks.doors import door
 

@@ -6,9 +6,9 @@ import dataclasses
 
 from django.db.models import Count
 
-from taskyard.sagas import store
 from taskyard.sagas.declaring import registry
 from taskyard.sagas.models import Saga
+from taskyard.sagas.writing import store
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from taskyard.errors import TaskyardError
 from taskyard.jobs.ids import new_id
 from taskyard.outbox.payload import Notice
 from taskyard.runtime.testcase import is_in_test_case
-from taskyard.sagas import jobs
 from taskyard.sagas.declaring.definition import Definition
 from taskyard.sagas.handle import Handle
 from taskyard.sagas.models import Saga
 from taskyard.sagas.plan import Plan
+from taskyard.sagas.writing import jobs
 from taskyard.tasks.task import Task, TaskOptions
 from taskyard.tenancy.context import find_tenancy, tenant_context
 from taskyard.tenancy.directory import name_of
@@ -89,7 +89,7 @@ def _write(row: Saga, plan: Plan) -> None:
 
 def run_inline(definition: Definition, inputs: Mapping[str, Any], **about: Any) -> Handle:
     """See :meth:`taskyard.sagas.Orchestrator.run_inline`."""
-    from taskyard.sagas.coordinator import Turn
+    from taskyard.sagas.running.coordinator import Turn
 
     for one in connections.all(initialized_only=True):
         if one.in_atomic_block and not is_in_test_case(one.alias):

@@ -11,7 +11,7 @@ from taskyard.jobs.detail import HowHeld, JobDetail, find_job
 from taskyard.sagas.models import Saga, SagaStep
 from taskyard.sagas.plan import Plan, StepPlan
 from taskyard.sagas.states import FINAL, IN_HAND, IN_LINE, SagaState, StepKind, StepState
-from taskyard.sagas.store import plan_of
+from taskyard.sagas.writing.store import plan_of
 
 #: Jobs of one saga that are asked why they wait, and sagas within each other.
 _MOST_JOBS, _DEEPEST = 3, 5

@@ -15,15 +15,15 @@ from taskyard.errors import JobCancelled, JobFenced
 from taskyard.jobs.ids import new_id
 from taskyard.jobs.redaction import names_of, secrets_in
 from taskyard.runtime.faults import fault_point
-from taskyard.sagas import jobs, store
 from taskyard.sagas.context import Context
 from taskyard.sagas.declaring.definition import Definition
 from taskyard.sagas.declaring.steps import ChildStep, Declared, TimerStep
 from taskyard.sagas.machine.advance import advance
 from taskyard.sagas.machine.events import Cancel, Event, JobBegan, Raised, Returned, Taken
 from taskyard.sagas.machine.outcome import Call, Outcome, Prepared, Refused, Stale
+from taskyard.sagas.running.trouble import describe
 from taskyard.sagas.states import IN_HAND, UNDOING, StepState
-from taskyard.sagas.trouble import describe
+from taskyard.sagas.writing import jobs, store
 from taskyard.settings import get_settings
 from taskyard.tasks.payload import encode_value
 
