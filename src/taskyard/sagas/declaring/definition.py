@@ -73,7 +73,7 @@ class Definition:
         known, _, takes_any = self._wanted
         return {name: value for name, value in inputs.items() if takes_any or name in known}
 
-    def arguments(self, name: str, inputs: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+    def arguments(self, name: str, *, inputs: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
         """What a step's function is given beside the context: inputs, and results of steps, by name."""
         given: dict[str, Any] = {}
         for parameter in self.steps[name].parameters.values():

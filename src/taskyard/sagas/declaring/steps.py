@@ -82,11 +82,11 @@ class Declared:
         """What its function takes after the context."""
         return {}
 
-    def execute_with(self, orchestrator: Orchestrator, context: Context, given: Mapping[str, Any]) -> Any:
+    def execute_with(self, orchestrator: Orchestrator, context: Context, *, given: Mapping[str, Any]) -> Any:
         """Call the function."""
         raise NotImplementedError
 
-    def roll_back_with(self, orchestrator: Orchestrator, context: Context, result: Any) -> None:
+    def roll_back_with(self, orchestrator: Orchestrator, context: Context, *, result: Any) -> None:
         """Call the rollback."""
         raise NotImplementedError
 
@@ -122,10 +122,10 @@ class MethodStep(Declared):
     def parameters(self) -> Mapping[str, inspect.Parameter]:
         return _after(2, self.function)
 
-    def execute_with(self, orchestrator: Orchestrator, context: Context, given: Mapping[str, Any]) -> Any:
+    def execute_with(self, orchestrator: Orchestrator, context: Context, *, given: Mapping[str, Any]) -> Any:
         return self.function(orchestrator, context, **given)
 
-    def roll_back_with(self, orchestrator: Orchestrator, context: Context, result: Any) -> None:
+    def roll_back_with(self, orchestrator: Orchestrator, context: Context, *, result: Any) -> None:
         assert self._rollback is not None
         self._rollback(orchestrator, context, result)
 
@@ -148,10 +148,10 @@ class Step(Declared):
     def parameters(self) -> Mapping[str, inspect.Parameter]:
         return _after(1, self.execute)
 
-    def execute_with(self, orchestrator: Orchestrator, context: Context, given: Mapping[str, Any]) -> Any:
+    def execute_with(self, orchestrator: Orchestrator, context: Context, *, given: Mapping[str, Any]) -> Any:
         return self.execute(context, **given)
 
-    def roll_back_with(self, orchestrator: Orchestrator, context: Context, result: Any) -> None:
+    def roll_back_with(self, orchestrator: Orchestrator, context: Context, *, result: Any) -> None:
         self.rollback(context, result)
 
 

@@ -92,7 +92,7 @@ def _raised(work: Working, event: Raised) -> None:
         work.fail(event.step, event.error)
         return
     work.put(event.step, error=event.error)
-    work.note("retrying", event.step, str(event.error.get("type", "")))
+    work.note("retrying", event.step, text=str(event.error.get("type", "")))
     work.again(event.step, work.now + event.wait)
 
 

@@ -89,7 +89,7 @@ def _skip(work: Working, name: str, reason: str) -> None:
         raise Refused(f"step {name!r} is {found.state}")
     else:
         work.put(name, state=StepState.SKIPPED, reason=reason, job=None, due_at=None, finished_at=work.now)
-    work.note("asked_to_skip", name, reason)
+    work.note("asked_to_skip", name, text=reason)
 
 
 def _resume(work: Working) -> None:

@@ -59,7 +59,7 @@ class Working:
         """Change the saga itself."""
         self.run = dataclasses.replace(self.run, **changes)
 
-    def note(self, what: str, step: str = "", text: str = "") -> None:
+    def note(self, what: str, step: str = "", *, text: str = "") -> None:
         """A line of its history."""
         self.notes.append(Note(what, step, text))
 
@@ -155,12 +155,12 @@ class Working:
                 name, state=StepState.COMPENSATION_FAILED, error=error, token="", job=None, due_at=None,
                 compensation_finished_at=self.now,
             )  # fmt: skip
-            self.note("compensation_failed", name, str(error.get("type", "")))
+            self.note("compensation_failed", name, text=str(error.get("type", "")))
             return
         self.put(
             name, state=StepState.FAILED, error=error, token="", job=None, due_at=None, finished_at=self.now
         )  # fmt: skip
-        self.note("failed", name, str(error.get("type", "")))
+        self.note("failed", name, text=str(error.get("type", "")))
 
     def succeed(self, name: str, result: Any) -> None:
         """Its function returned, or what it waited for came."""

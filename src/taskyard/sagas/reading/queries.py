@@ -285,7 +285,7 @@ def _steps(row: Saga, plan: Plan, *, begun: Mapping[str, SagaStep], hide: _Hidin
     for step in plan.steps:
         # No row: its turn has not come.
         each = begun.get(step.name) or SagaStep(saga=row.id, name=step.name, state=StepState.PENDING.value)
-        takes = None if definition is None else tuple(definition.arguments(step.name, row.inputs, {}))
+        takes = None if definition is None else tuple(definition.arguments(step.name, inputs=row.inputs, results={}))
         values = {name: getattr(each, name) for name in _STEP}
         values |= {"result": hide.named(step.name, each.result), "error": hide.value(each.error)}
         found.append(StepReading(**_planned(step), **values, takes=takes))

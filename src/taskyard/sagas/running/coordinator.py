@@ -83,7 +83,7 @@ class Turn:
                 said[outcome.ask] = self._prepared(outcome.ask)
                 outcome = advance(self.plan, self.saga, event, now, said=said, new_id=new_id)
             fault_point("saga.decided")
-            if store.write(self.row, self.saga, outcome, now):
+            if store.write(self.row, self.saga, outcome=outcome, now=now):
                 self.saga = outcome.run
                 fault_point("saga.told")
                 return outcome
@@ -94,12 +94,14 @@ class Turn:
         try:
             fault_point("saga.step")
             if call.is_compensation:
-                step.roll_back_with(self._orchestrator, self._context(call.step, is_compensation=True), found.result)
+                step.roll_back_with(
+                    self._orchestrator, self._context(call.step, is_compensation=True), result=found.result
+                )
                 result = None
             else:
                 context = self._context(call.step)
-                given = self.definition.arguments(call.step, self.row.inputs, context.results)
-                result = step.execute_with(self._orchestrator, context, given)
+                given = self.definition.arguments(call.step, inputs=self.row.inputs, results=context.results)
+                result = step.execute_with(self._orchestrator, context, given=given)
                 result = _as_kept(call.step, result, task=jobs.task_of(self.row.name))
         except JobFenced:
             raise Stale from None

@@ -16,8 +16,8 @@ from taskyard.sagas.models import Saga, SagaEvent, SagaStep
 def move(
     saga_id: uuid.UUID,
     revision: int,
-    alias: str,
     *,
+    alias: str,
     values: Mapping[str, Any],
     steps: Sequence[SagaStep],
     notes: Sequence[SagaEvent],

@@ -74,7 +74,7 @@ def tell(
     with transaction.atomic(using=enqueue.control_alias()):
         row, run = read(saga_id, locks=True, tenant=tenant)
         outcome = advance(plan_of(row.plan), run, event, now, new_id=new_id)
-        is_written = write(row, run, outcome, now, who=who)
+        is_written = write(row, run, outcome=outcome, now=now, who=who)
         assert is_written, "a locked row moved"
     return row, outcome
 
@@ -91,11 +91,11 @@ def signal(
             return False
         letter = letters.create(saga=saga_id, name=name, key=key, payload=payload, received_at=now)
         outcome = advance(plan_of(row.plan), run, Signalled(Letter(letter.pk, name, payload)), now, new_id=new_id)
-        write(row, run, outcome, now, who=who)
+        write(row, run, outcome=outcome, now=now, who=who)
     return True
 
 
-def write(row: Saga, before: Run, outcome: Outcome, now: dt.datetime, *, who: str = "") -> bool:
+def write(row: Saga, before: Run, *, outcome: Outcome, now: dt.datetime, who: str = "") -> bool:
     """Write a transition, in one transaction; False, and nothing is written, if another one came first."""
     after, alias = outcome.run, enqueue.control_alias()
     values: dict[str, Any] = {name: getattr(after, name) for name in _RUN} | {"state": after.state.value}
@@ -109,10 +109,10 @@ def write(row: Saga, before: Run, outcome: Outcome, now: dt.datetime, *, who: st
     steps, notes = _steps_of(row.id, before.steps, after.steps), _notes_of(row, outcome, now, who)
     is_over = after.state in FINAL and before.state is not after.state and row.parent is not None
     if connections[alias].vendor == "postgresql" and not outcome.orders and not is_over:
-        is_written = atonce.move(row.id, before.revision, alias, values=values, steps=steps, notes=notes)
+        is_written = atonce.move(row.id, before.revision, alias=alias, values=values, steps=steps, notes=notes)
     else:
         with transaction.atomic(using=alias):
-            is_written = _move(row.id, before.revision, alias, values=values, steps=steps, notes=notes)
+            is_written = _move(row.id, before.revision, alias=alias, values=values, steps=steps, notes=notes)
             if is_written:
                 _carry_out(row, outcome.orders, now, alias)
     if not is_written:
@@ -127,8 +127,8 @@ def write(row: Saga, before: Run, outcome: Outcome, now: dt.datetime, *, who: st
 def _move(
     saga_id: uuid.UUID,
     revision: int,
-    alias: str,
     *,
+    alias: str,
     values: Mapping[str, Any],
     steps: Sequence[SagaStep],
     notes: Sequence[SagaEvent],
