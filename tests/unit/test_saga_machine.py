@@ -43,14 +43,14 @@ from taskyard.sagas.plan import Plan, StepPlan
 from taskyard.sagas.states import AT_REST, FINAL, IN_HAND, IN_LINE, SagaState, StepKind, StepState
 from tests.unit.saga_oracle import Oracle
 from tests.unit.saga_promises import find_broken
+from tests.unit.saga_tale import MINUTE, NOW, SECOND
 
 HISTORIES = int(os.environ.get("TASKYARD_TEST_SAGA_HISTORIES", "0"))
-NOW = dt.datetime(2026, 5, 4, 12, tzinfo=dt.UTC)
-SECOND, MINUTE = dt.timedelta(seconds=1), dt.timedelta(minutes=1)
 ERROR = {"type": "Boom", "message": "boom"}
 
 CALLS = [
     {},
+    {"has_rollback": True},
     {"has_rollback": True},
     {"has_rollback": True, "is_prepared": True},
     {"has_rollback": True, "undoes_failed": True},
@@ -75,7 +75,7 @@ PICK = st.integers(0, 5)
 
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
-    stages = draw(st.lists(STAGES, min_size=1, max_size=4))
+    stages = [draw(STAGES) for _ in range(draw(st.sampled_from([1, 2, 3, 3, 4])))]
     alone = [number for number, stage in enumerate(stages) if len(stage) == 1 and "kind" not in stage[0]]
     pivot = draw(st.sampled_from([None, *alone]))
     names = iter("abcdefghijkl")
@@ -87,15 +87,24 @@ def plans(draw: st.DrawFn) -> Plan:
     return Plan("trip", 1, tuple(steps))
 
 
+SAGA = {
+    "plan": plans(),
+    "minutes": st.sampled_from([None, None, 3]),
+    "is_inline": st.booleans(),
+    "taken_over": st.integers(0, 1),
+    #: So far it comes before something happens to it.
+    "turns": st.integers(0, 10),
+}
+
+
 class Histories(RuleBasedStateMachine):
     """A saga and the world around it; what each rule does, somebody might do at that moment."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now, self.ids, self.letters = NOW, itertools.count(1), itertools.count(1)
-        #: All news so far: each may come again, late.
+        #: All news of this saga so far, and those of its workers: each may come late, or again.
         self.told: list[Event] = []
-        self.answer = "yes"
         self.is_sound = True
 
     def new_id(self) -> uuid.UUID:
@@ -104,18 +113,26 @@ class Histories(RuleBasedStateMachine):
     def new_token(self) -> str:
         return f"token {next(self.ids)}"
 
-    @initialize(
-        plan=plans(), minutes=st.sampled_from([None, None, 3]), is_inline=st.booleans(), taken=st.integers(0, 1)
-    )
-    def begin(self, plan: Plan, minutes: int | None, is_inline: bool, taken: int) -> None:
-        self.plan, self.is_inline = plan, is_inline
-        deadline = NOW + minutes * MINUTE if minutes else None
+    @initialize(said=st.fixed_dictionaries(SAGA))
+    def a_saga_begins(self, said: dict[str, Any]) -> None:
+        self.begin(**said)
+
+    @rule(said=st.fixed_dictionaries(SAGA))
+    @precondition(lambda self: self.run_now.state in FINAL)
+    def another_saga_begins(self, said: dict[str, Any]) -> None:
+        self.effects.check(self.plan, self.run_now)
+        self.begin(**said)
+
+    def begin(self, plan: Plan, minutes: int | None, is_inline: bool, taken_over: int, turns: int) -> None:
+        self.plan, self.is_inline, self.answer, self.told = plan, is_inline, "yes", []
+        deadline = self.now + minutes * MINUTE if minutes else None
         # A fork takes over what another saga did.
-        done = [step.name for stage in plan.stages[: taken if len(plan.stages) > 1 else 0] for step in stage]
+        done = [step.name for stage in plan.stages[: taken_over if len(plan.stages) > 1 else 0] for step in stage]
         steps = {name: StepRun(name=name, state=StepState.SUCCEEDED, is_taken_over=True) for name in done}
-        self.run_now = Run(runner=self.new_id(), deadline_at=deadline, due_at=NOW, steps=steps)
+        self.run_now = Run(runner=self.new_id(), deadline_at=deadline, due_at=self.now, steps=steps)
         self.oracle = Oracle(plan, runner=self.run_now.runner, deadline=deadline, taken_over=done)
         self.effects = Effects(taken_over=set(done))
+        self.some_good_turns(turns, 0)
 
     # What follows from an event is asked of both.
 
@@ -132,6 +149,11 @@ class Histories(RuleBasedStateMachine):
             self._compare(oracle, outcome)
             self.run_now, self.oracle = outcome.run, oracle
             self.effects.note(event, before, outcome.run)
+            # Whoever is in a step from now on may say so when nobody waits for it any more.
+            begun = (step for step in outcome.run.steps.values() if step.state in IN_HAND and step.token)
+            self.told += [
+                Returned(each.name, each.token) for each in begun if each.token != before.step(each.name).token
+            ]
             broken = find_broken(self.plan, before, event, outcome, self.now, said)
             assert not broken, broken
         self.is_sound = True
@@ -183,19 +205,58 @@ class Histories(RuleBasedStateMachine):
         self.told.append(event)
         self.tell(event)
 
+    @rule(turns=st.integers(1, 6), pick=PICK)
+    @precondition(lambda self: self.run_now.state not in AT_REST)
+    def all_goes_well_for_a_while(self, turns: int, pick: int) -> None:
+        self.some_good_turns(turns, pick)
+
+    @rule(turns=st.integers(1, 6), pick=PICK)
+    @precondition(lambda self: self.run_now.state not in AT_REST)
+    def all_goes_well_until_a_step_fails(self, turns: int, pick: int) -> None:
+        self.some_good_turns(turns, pick)
+        if self.steps_in(IN_HAND):
+            self.a_step_raises(pick, None)
+
+    def some_good_turns(self, turns: int, pick: int) -> None:
+        for _ in range(turns):
+            if self.run_now.state not in AT_REST:
+                self.one_good_turn(pick)
+
+    def one_good_turn(self, pick: int = 0) -> None:
+        """What somebody will do sooner or later, where nothing goes wrong."""
+        if self.steps_in(IN_HAND):
+            self.a_step_returns(pick)
+        elif self.steps_in(IN_LINE):
+            self.a_job_begins(pick)
+        elif self.run_now.runner is not None:
+            self.a_worker_takes_the_saga()
+        elif children := self.children():
+            is_back = self.run_now.is_undoing or self.run_now.step(chosen(children, pick)).reason
+            self.a_saga_within_ends(pick, SagaState.COMPENSATED if is_back else SagaState.COMPLETED)
+        elif self.run_now.due_at is not None:
+            self.time_passes(None)
+        else:
+            [name] = [each.name for each in self.run_now.steps.values() if each.state is StepState.WAITING]
+            self.tell(Signalled(Letter(next(self.letters), name)))
+
     @rule()
     @precondition(lambda self: self.run_now.runner is not None)
     def a_worker_takes_the_saga(self) -> None:
+        """Or another one, because the first is lost."""
         assert self.run_now.runner is not None
         is_inline, self.is_inline = self.is_inline, False
         self.news(Taken(self.run_now.runner, self.new_token(), is_inline=is_inline))
 
     @rule(pick=PICK)
-    @precondition(lambda self: self.steps_in(IN_LINE | IN_HAND, in_place=False))
+    @precondition(lambda self: self.jobs())
     def a_job_begins(self, pick: int) -> None:
-        found = self.run_now.step(chosen(self.steps_in(IN_LINE | IN_HAND, in_place=False), pick))
+        """Or again, because the first attempt is lost."""
+        found = self.run_now.step(chosen(self.steps_in(IN_LINE) or self.jobs(), pick))
         assert found.job is not None
         self.news(JobBegan(found.name, found.job, self.new_token()))
+
+    def jobs(self) -> list[str]:
+        return self.steps_in(IN_LINE | IN_HAND, in_place=False)
 
     @rule(pick=PICK)
     @precondition(lambda self: self.steps_in(IN_HAND))
@@ -221,6 +282,7 @@ class Histories(RuleBasedStateMachine):
         return [each.name for each in self.run_now.steps.values() if each.child is not None and each.state in waiting]
 
     @rule(passes=st.sampled_from([None, None, SECOND, MINUTE, 10 * MINUTE]))
+    @precondition(lambda self: self.run_now.state not in FINAL)
     def time_passes(self, passes: dt.timedelta | None) -> None:
         due = self.run_now.due_at
         self.now = self.now + passes if passes is not None else max(self.now, due or self.now)
@@ -232,45 +294,51 @@ class Histories(RuleBasedStateMachine):
         name = chosen([step.name for step in self.plan.steps if step.kind is StepKind.SIGNAL], pick)
         self.tell(Signalled(Letter(next(self.letters), name, {"said": pick})))
 
-    @rule(pick=PICK, is_final=st.booleans())
-    @precondition(lambda self: self.steps_in(IN_LINE | IN_HAND, in_place=False))
-    def a_job_is_gone(self, pick: int, is_final: bool) -> None:
-        found = self.run_now.step(chosen(self.steps_in(IN_LINE | IN_HAND, in_place=False), pick))
-        assert found.job is not None
-        self.news(JobGone(found.name, found.job, ERROR, is_final))
-
-    @rule(error=st.sampled_from([None, None, ERROR]))
-    @precondition(lambda self: self.run_now.runner is not None)
-    def the_coordinator_is_gone(self, error: dict[str, str] | None) -> None:
-        assert self.run_now.runner is not None
-        self.news(RunnerGone(self.run_now.runner, error))
-
-    @rule()
-    def nothing_can_run_it(self) -> None:
-        self.tell(Stopped(ERROR))
+    @rule(pick=PICK, what=st.sampled_from(["job", "job for good", "coordinator", "coordinator for good", "definition"]))
+    @precondition(lambda self: self.run_now.state not in AT_REST)
+    def something_is_gone(self, pick: int, what: str) -> None:
+        error = ERROR if what == "coordinator for good" else None
+        if what == "definition":
+            self.tell(Stopped(ERROR))
+        elif what.startswith("job") and self.jobs():
+            found = self.run_now.step(chosen(self.jobs(), pick))
+            assert found.job is not None
+            self.news(JobGone(found.name, found.job, ERROR, what == "job for good"))
+        elif self.run_now.runner is not None:
+            self.news(RunnerGone(self.run_now.runner, error))
 
     @rule(pick=st.integers(0, 50))
     @precondition(lambda self: self.told)
     def old_news_come_again(self, pick: int) -> None:
-        event = chosen(self.told, pick)
+        event = chosen(self.told[::-1], pick)
         if isinstance(event, Taken | JobBegan):
             # No two attempts have the same token.
             event = dataclasses.replace(event, token=self.new_token())
         self.tell(event)
 
-    @rule(verb=st.sampled_from([Cancel, Compensate, Resume, RetryStep, RetryStep, SkipStep, SkipStep]), pick=PICK)
+    @rule(verb=st.sampled_from([RetryStep, SkipStep, Cancel, Compensate, Resume]), pick=PICK)
     def an_operator_asks(self, verb: Any, pick: int) -> None:
         names = [*self.plan.by_name, "nowhere"]
         given = {RetryStep: (chosen(names, pick),), SkipStep: (chosen(names, pick), "by hand")}.get(verb, ())
         self.tell(verb(*given))
 
+    @rule(verb=st.sampled_from([Resume, Resume, RetryStep, SkipStep, Compensate]), pick=PICK)
+    @precondition(lambda self: self.run_now.state is SagaState.NEEDS_ATTENTION)
+    def an_operator_mends_it(self, verb: Any, pick: int) -> None:
+        bad = {StepState.FAILED, StepState.COMPENSATION_FAILED, StepState.RETRYING, StepState.COMPENSATION_RETRYING}
+        names = self.steps_in(bad) or list(self.plan.by_name)
+        given = {RetryStep: (chosen(names, pick),), SkipStep: (chosen(names, pick), "by hand")}.get(verb, ())
+        self.tell(verb(*given))
+
     @rule(answer=st.sampled_from(ANSWERS))
+    @precondition(lambda self: any(step.is_prepared for step in self.plan.steps))
     def the_projects_code_will_say(self, answer: str) -> None:
         self.answer = answer
 
     def teardown(self) -> None:
         if not self.is_sound or not hasattr(self, "run_now"):
             return
+        self.answer = "yes"
         for _ in range(300):
             if self.run_now.state in AT_REST:
                 break
@@ -278,24 +346,6 @@ class Histories(RuleBasedStateMachine):
         assert self.run_now.state in AT_REST, "it does not come to an end though all goes well"
         if self.run_now.state in FINAL:
             self.effects.check(self.plan, self.run_now)
-
-    def one_good_turn(self) -> None:
-        """What somebody will do sooner or later, where nothing goes wrong any more."""
-        self.answer = "yes"
-        if self.steps_in(IN_HAND):
-            self.a_step_returns(0)
-        elif self.steps_in(IN_LINE):
-            self.a_job_begins(0)
-        elif self.run_now.runner is not None:
-            self.a_worker_takes_the_saga()
-        elif self.children():
-            is_back = self.run_now.is_undoing or self.run_now.step(self.children()[0]).reason
-            self.a_saga_within_ends(0, SagaState.COMPENSATED if is_back else SagaState.COMPLETED)
-        elif self.run_now.due_at is not None:
-            self.time_passes(None)
-        else:
-            [name] = [each.name for each in self.run_now.steps.values() if each.state is StepState.WAITING]
-            self.tell(Signalled(Letter(next(self.letters), name)))
 
 
 @dataclasses.dataclass
