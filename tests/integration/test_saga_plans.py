@@ -9,9 +9,9 @@ from django.db import connection
 from django.utils import timezone
 
 from taskyard.jobs.pages import keyset
-from taskyard.sagas import queries
 from taskyard.sagas.models import Saga
-from taskyard.sagas.queries import SagaFilter
+from taskyard.sagas.reading import queries
+from taskyard.sagas.reading.queries import SagaFilter
 from tests.integration.shelf import statements
 
 pytestmark = [

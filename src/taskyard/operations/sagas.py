@@ -139,8 +139,8 @@ def fork(
 
     ``inputs``: all of them, in the place of the saga's, which takes the permission to see payload as well; what is left
     as it was shown, hidden, is as it is stored. See :func:`taskyard.sagas.writing.forking.fork` for what is taken over
-    and what is not undone. Raises :class:`~taskyard.errors.WrongState`, ``TypeError`` for inputs that its steps do not take, and
-    :class:`~taskyard.errors.PayloadError` for those that cannot be kept.
+    and what is not undone. Raises :class:`~taskyard.errors.WrongState`, ``TypeError`` for inputs that its steps do not
+    take, and :class:`~taskyard.errors.PayloadError` for those that cannot be kept.
     """
     if inputs is not None:
         actor.require("view_payload")
