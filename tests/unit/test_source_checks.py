@@ -74,6 +74,34 @@ def test_errors_that_stay_are_not_worth_a_retry(read: Any, options: str, is_wron
     assert found == (["W005"] if is_wrong else [])
 
 
+def test_steps_of_sagas_and_what_undoes_them_are_read_like_tasks(read: Any) -> None:
+    steps = """
+from django.db.models import F
+from taskyard import RetryPolicy
+from taskyard.sagas import Orchestrator, orchestrator, step
+@orchestrator("order")
+class Order(Orchestrator):
+    @step
+    def take(self, context, user: "User"):
+        user.orders.update(tries=F("tries") + 1)
+    @take.rollback
+    def give_back(self, context, result):
+        try:
+            result.delete()
+        except Exception:
+            logger.exception("left behind")
+    @step(queue="slow", retry=RetryPolicy(on=(ValueError,)))
+    def pay(self, context): ...
+@orchestrator("refund")
+class Refund(Orchestrator):
+    @step(retry=RetryPolicy())
+    def pay(self, context): ...
+"""
+    found = read(orchestrators="from django.contrib.auth.models import User\n" + steps)
+    assert sorted(numbers(found)) == ["W005", "W005", "W010", "W011", "W014"]
+    assert [queue for queue, *_ in found.queues] == ["slow"]
+
+
 def test_a_policy_and_its_errors_may_stand_in_another_module(read: Any) -> None:
     policies = (
         "from taskyard import RetryPolicy\nTRANSIENT = (OSError, ValueError)\nOFTEN = RetryPolicy(on=TRANSIENT)\n"

@@ -9,6 +9,7 @@ from django.db import OperationalError, connections
 from django.utils.module_loading import autodiscover_modules
 
 from taskyard.checks.report import Found, message
+from taskyard.errors import ConfigurationError
 from taskyard.sagas.models import Saga, SagaPlan
 from taskyard.sagas.reading.stranded import find_stranded
 from taskyard.settings import get_settings
@@ -20,8 +21,8 @@ def check_database(
     """W021, which asks the database: Django runs it with ``check --database`` and before ``migrate``."""
     try:
         return [message(found) for found in _ask(databases or ())]
-    except OperationalError:
-        # It cannot be reached: who needs it says so.
+    except (OperationalError, ConfigurationError):
+        # It cannot be reached, or nobody knows where it is: E001, or who needs it, says so.
         return []
 
 

@@ -88,7 +88,7 @@ def _number(node: ast.AST) -> float:
 def lasting_errors(index: Index, task: TaskSource) -> list[str]:
     """Errors a declaration retries on although they stay (W005)."""
     retry, automatic = task.options.get("retry"), task.options.get("autoretry_for")
-    if task.kind == "taskyard" and retry is not None:
+    if task.kind in ("taskyard", "step") and retry is not None:
         module, policy = index.value(task.module, retry)
         return _of_policy(index, module, policy)
     return names_of_lasting(index, automatic, module=task.module) if automatic is not None else []

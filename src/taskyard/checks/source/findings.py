@@ -62,8 +62,10 @@ def read_source(where: tuple[tuple[str, str], ...], has_atomic_requests: bool) -
     """
     known = read(where)
     index = Index(known.modules)
-    tasks = [declared(index, task) for task in index.tasks.values()]
-    found = [each for task in index.tasks.values() for each in _of_task(index, task)]
+    # The limit of a step is that of its rollback.
+    steps = [step for step in index.steps if step.kind == "step"]
+    tasks = [declared(index, task) for task in (*index.tasks.values(), *steps)]
+    found = [each for task in (*index.tasks.values(), *index.steps) for each in _of_task(index, task)]
     beat = [each for module in known.modules for each in _beat(index, module)]
     for module in known.modules:
         found += _of_calls(index, module, has_atomic_requests)

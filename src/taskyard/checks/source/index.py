@@ -13,10 +13,11 @@ from taskyard.checks.source.modules import Module
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
-#: Decorators that make a task, by where they are imported from.
+#: Decorators that make a task, or a step of a saga, by where they are imported from.
 _DECORATORS = {
     "taskyard.task": "taskyard", "taskyard.tasks.task.task": "taskyard", "celery.shared_task": "shared",
     "celery.app.shared_task": "shared", "django.tasks.task": "django", "django_tasks.task": "django",
+    "taskyard.sagas.step": "step", "taskyard.sagas.declaring.steps.step": "step",
 }  # fmt: skip
 #: Classes of apps; True: ours.
 _APPS = {
@@ -24,6 +25,7 @@ _APPS = {
     "tenant_schemas_celery.app.CeleryApp": False, "taskyard.celery.Celery": True,
     "taskyard.compat.tenant_schemas_celery.app.CeleryApp": True,
 }  # fmt: skip
+_OF_SAGAS = frozenset({"step", "rollback"})
 _MOST_STEPS = 5
 
 
@@ -35,7 +37,7 @@ class TaskSource:
     path: str
     module: Module
     function: Function
-    #: ``taskyard``, ``shared``, ``app`` or ``django``.
+    #: ``taskyard``, ``shared``, ``app`` or ``django``; ``step`` and ``rollback`` of sagas.
     kind: str
     options: dict[str, ast.expr]
     #: Some options cannot be read: ``@task(**OPTIONS)``.
@@ -54,7 +56,10 @@ class Index:
             f"{module.name}.{name}": value for module in modules for name, value in _assigned(module.tree.body)
         }
         self._apps = dict(self._find_apps())
-        self.tasks = {task.path: task for module in modules for task in self._find_tasks(module)}
+        found = [task for module in modules for task in self._find_tasks(module)]
+        self.tasks = {task.path: task for task in found if task.kind not in _OF_SAGAS}
+        #: Not by their paths: classes beside each other have steps of the same names.
+        self.steps = [task for task in found if task.kind in _OF_SAGAS]
 
     @functools.cached_property
     def has_foreign_app(self) -> bool:
@@ -117,7 +122,12 @@ class Index:
     def _kind(self, module: Module, decorator: ast.expr) -> str:
         if isinstance(decorator, ast.Attribute) and decorator.attr == "task" and self.is_app(module, decorator.value):
             return "app"
+        if isinstance(decorator, ast.Attribute) and decorator.attr == "rollback" and self._is_in_class(module, decorator.value):
+            return "rollback"
         return _DECORATORS.get(self.dotted(module, decorator), "")
+
+    def _is_in_class(self, module: Module, node: ast.expr) -> bool:
+        return isinstance(node, ast.Name) and node.id not in self._names[module.name]
 
     def _is_foreign(self, module: Module, decorator: ast.expr, kind: str) -> bool:
         if kind == "app" and isinstance(decorator, ast.Attribute):
