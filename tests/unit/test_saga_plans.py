@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from taskyard.sagas import Context
+from taskyard.sagas.declaring.steps import TimerStep
 from taskyard.sagas.plan import Plan, StepPlan
 from taskyard.sagas.states import StepKind
 from tests.unit.saga_tale import MINUTE, routed, signal, step
@@ -39,6 +42,17 @@ def test_a_plan_is_its_text(plan: Plan) -> None:
 )  # fmt: skip
 def test_a_saga_does_not_go_on_with_other_steps(other: list[StepPlan]) -> None:
     assert not Plan("trip", 1, tuple(other)).matches(Plan("trip", 1, (step("a"),)))
+
+
+def test_a_saga_that_orders_jobs_of_a_step_does_not_go_on_where_that_has_none() -> None:
+    assert not Plan("trip", 1, (step("a"),)).matches(Plan("trip", 1, (routed("a"),)))
+
+
+@pytest.mark.parametrize("said", [None, dt.datetime(2026, 5, 4), "tomorrow"])
+def test_a_timer_that_is_given_no_time_fails_instead_of_waiting_for_ever(said: Any) -> None:
+    until = TimerStep(lambda _: said)
+    with pytest.raises(TypeError, match="waits until an aware datetime"):
+        until.asked(cast(Context, None))
 
 
 def test_a_saga_goes_on_with_the_same_steps_run_elsewhere_or_for_longer() -> None:

@@ -69,8 +69,12 @@ class Plan:
         return {step.name: step for step in self.steps}
 
     def matches(self, other: Plan) -> bool:
-        """Whether a saga that began with that one may go on with this: the same steps, with the same meaning."""
-        return [step.shape for step in self.steps] == [step.shape for step in other.steps]
+        """Whether a saga that began with that one may go on with this: the same steps, with the same meaning.
+
+        A step that was a job of its own stays one: else no worker knows its task.
+        """
+        has_tasks = all(mine.has_job or not its.has_job for mine, its in zip(self.steps, other.steps, strict=False))
+        return has_tasks and [step.shape for step in self.steps] == [step.shape for step in other.steps]
 
     @functools.cached_property
     def text(self) -> str:

@@ -178,6 +178,17 @@ class TimerStep(Declared):
         super().__init__(**said)
         self.until = until
 
+    def asked(self, context: Context) -> dt.datetime | None:
+        """What its callable says, if it has one; raises ``TypeError`` for what is no time with a zone: without one it
+        would wait for ever.
+        """
+        if not callable(self.until):
+            return None
+        said: object = self.until(context)
+        if not isinstance(said, dt.datetime) or said.utcoffset() is None:
+            raise TypeError(f"timer {self.name!r} waits until an aware datetime, not {said!r}")
+        return said
+
     @property
     def plan(self) -> StepPlan:
         fixed = self.until if isinstance(self.until, dt.timedelta) else None

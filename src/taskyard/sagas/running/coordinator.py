@@ -141,8 +141,8 @@ class Turn:
             context = self._context(name)
             if step.options.when is not None and not step.options.when(context):
                 return Prepared(is_wanted=False)
-            if isinstance(step, TimerStep) and callable(step.until):
-                return Prepared(until=step.until(context))
+            if isinstance(step, TimerStep):
+                return Prepared(until=step.asked(context))
             if isinstance(step, ChildStep):
                 return Prepared(inputs=_inputs_of(step, context))
             return Prepared()

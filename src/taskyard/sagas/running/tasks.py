@@ -104,7 +104,7 @@ def _definition_of(row: Saga) -> Definition:
         job.checkpoint = {"since": since.isoformat()}
         raise Snooze(_MEANWHILE)
     why = "has other steps than it began with" if found is not None else "is not in the code any more"
-    text = f"version {row.version} of {row.name!r} {why}: deploy it beside the new one, and resume"
+    text = f"version {row.version} of {row.name!r} {why}: deploy it beside the new one, and resume or compensate"
     try:
         store.tell(row.id, Stopped({"type": "DefinitionGone", "message": text}), now)
     except Stale:
