@@ -54,8 +54,8 @@ class Parcels:
         self._clerk = threading.Thread(target=self._approve, daemon=True)
         self._clerk.start()
 
-    def start_worker(self) -> WorkerProcess:
-        return self.project.start_worker("-Q", f"celery,{QUEUE}", "-c", "3")
+    def start_worker(self, *, wait: bool = True) -> WorkerProcess:
+        return self.project.start_worker("-Q", f"celery,{QUEUE}", "-c", "3", wait=wait)
 
     def start(self, fails: str, place: str = "", kills: int = 1) -> Handle:
         with transaction.atomic():
@@ -76,7 +76,8 @@ class Parcels:
     def _is_done(self) -> bool:
         for worker in [each for each in self.project.workers if each.process.poll() is not None]:
             self.project.workers.remove(worker)
-            self.start_worker()
+            # It may die as well, before it is ready.
+            self.start_worker(wait=False)
         return not Saga.objects.exclude(state__in=AT_REST).exists()
 
     def _approve(self) -> None:
