@@ -10,6 +10,7 @@ from taskyard.sagas import Context, Orchestrator, get_orchestrator, orchestrator
 from taskyard.sagas.models import Saga
 from taskyard.testing import run_jobs
 from tests.app.orchestrators import Trip
+from tests.workers import Project
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,6 +26,11 @@ def test_an_orchestrator_is_found_by_its_name_and_a_name_that_nobody_declared_is
     assert get_orchestrator("trip") is Trip
     with pytest.raises(UnknownOrchestrator, match="Did you mean 'trip'"):
         get_orchestrator("tripp")
+
+
+def test_a_process_that_has_imported_none_finds_them(project: Project) -> None:
+    said = "from taskyard.sagas import get_orchestrator; assert get_orchestrator('trip').__name__ == 'Trip'"
+    project.run_python(said)
 
 
 def test_what_says_whose_it_is_need_not_be_taken_by_a_step_and_has_to_be_there() -> None:

@@ -120,10 +120,11 @@ class Index:
                     yield TaskSource(path, module, node, kind, options, is_open, is_foreign)
 
     def _kind(self, module: Module, decorator: ast.expr) -> str:
-        if isinstance(decorator, ast.Attribute) and decorator.attr == "task" and self.is_app(module, decorator.value):
-            return "app"
-        if isinstance(decorator, ast.Attribute) and decorator.attr == "rollback" and self._is_in_class(module, decorator.value):
-            return "rollback"
+        if isinstance(decorator, ast.Attribute):
+            if decorator.attr == "task" and self.is_app(module, decorator.value):
+                return "app"
+            if decorator.attr == "rollback" and self._is_in_class(module, decorator.value):
+                return "rollback"
         return _DECORATORS.get(self.dotted(module, decorator), "")
 
     def _is_in_class(self, module: Module, node: ast.expr) -> bool:
