@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Iterator, Mapping
 
-from taskyard.sagas.machine.events import Event, SkipStep, Verb
+from taskyard.sagas.machine.events import Event, Resume, Returned, SagaEnded, SkipStep, Verb
 from taskyard.sagas.machine.outcome import Outcome, Prepared, UndoSaga, UseLetter, WriteJob
 from taskyard.sagas.machine.run import Run, StepRun
 from taskyard.sagas.plan import Plan, StepPlan
@@ -163,3 +164,41 @@ def _ends(plan: Plan, after: Run) -> Iterator[str]:
         yield "what goes on is not stuck"
     if after.state is SagaState.COMPLETED and after.error:
         yield "what has completed has no error"
+
+
+@dataclasses.dataclass
+class Effects:
+    """What the steps did in the world, by what they told: that of a saga that was undone is undone."""
+
+    taken_over: set[str]
+    standing: set[str] = dataclasses.field(default_factory=set)
+    #: Of these a person said that they need not be undone.
+    waived: set[str] = dataclasses.field(default_factory=set)
+
+    def note(self, event: Event, before: Run, after: Run) -> None:
+        if isinstance(event, Returned):
+            if before.step(event.step).state is StepState.RUNNING:
+                self.standing.add(event.step)
+            else:
+                self.standing.discard(event.step)
+        elif isinstance(event, SagaEnded):
+            state = after.step(event.step).state
+            if event.state is SagaState.COMPLETED and state is not StepState.COMPENSATION_FAILED:
+                self.standing.add(event.step)
+            elif event.state is not SagaState.COMPLETED:
+                self.standing.discard(event.step)
+        elif isinstance(event, SkipStep):
+            self.waived.add(event.step)
+        elif isinstance(event, Resume):
+            self.waived.clear()
+
+    def check(self, plan: Plan, run: Run) -> None:
+        undoable = {step.name for step in plan.steps if step.has_rollback or step.kind is StepKind.SAGA}
+        if run.state is not SagaState.COMPLETED:
+            left = (self.standing & undoable) - self.waived
+            assert not left, f"{left} stand"
+            return
+        skipped = {each.name for each in run.steps.values() if each.state is StepState.SKIPPED}
+        calls = {step.name for step in plan.steps if step.kind in (StepKind.CALL, StepKind.SAGA)}
+        not_done = calls - skipped - self.standing - self.taken_over
+        assert not not_done, f"{not_done} were not done"

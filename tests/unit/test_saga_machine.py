@@ -42,7 +42,7 @@ from taskyard.sagas.machine.run import Letter, Run, StepRun
 from taskyard.sagas.plan import Plan, StepPlan
 from taskyard.sagas.states import AT_REST, FINAL, IN_HAND, IN_LINE, SagaState, StepKind, StepState
 from tests.unit.saga_oracle import Oracle
-from tests.unit.saga_promises import find_broken
+from tests.unit.saga_promises import Effects, find_broken
 from tests.unit.saga_tale import MINUTE, NOW, SECOND
 
 HISTORIES = int(os.environ.get("TASKYARD_TEST_SAGA_HISTORIES", "0"))
@@ -346,40 +346,6 @@ class Histories(RuleBasedStateMachine):
         assert self.run_now.state in AT_REST, "it does not come to an end though all goes well"
         if self.run_now.state in FINAL:
             self.effects.check(self.plan, self.run_now)
-
-
-@dataclasses.dataclass
-class Effects:
-    """What the steps did in the world, by what they told: that of a saga that was undone is undone."""
-
-    taken_over: set[str]
-    standing: set[str] = dataclasses.field(default_factory=set)
-
-    def note(self, event: Event, before: Run, after: Run) -> None:
-        if isinstance(event, Returned):
-            if before.step(event.step).state is StepState.RUNNING:
-                self.standing.add(event.step)
-            else:
-                self.standing.discard(event.step)
-        elif isinstance(event, SagaEnded):
-            state = after.step(event.step).state
-            if event.state is SagaState.COMPLETED and state is not StepState.COMPENSATION_FAILED:
-                self.standing.add(event.step)
-            elif event.state is not SagaState.COMPLETED:
-                self.standing.discard(event.step)
-        elif isinstance(event, SkipStep):
-            # A person answers for it.
-            self.standing.discard(event.step)
-
-    def check(self, plan: Plan, run: Run) -> None:
-        undoable = {step.name for step in plan.steps if step.has_rollback or step.kind is StepKind.SAGA}
-        if run.state is not SagaState.COMPLETED:
-            assert not self.standing & undoable, f"{self.standing & undoable} stand"
-            return
-        skipped = {each.name for each in run.steps.values() if each.state is StepState.SKIPPED}
-        calls = {step.name for step in plan.steps if step.kind in (StepKind.CALL, StepKind.SAGA)}
-        not_done = calls - skipped - self.standing - self.taken_over
-        assert not not_done, f"{not_done} were not done"
 
 
 def chosen(those: Sequence[Any], pick: int) -> Any:
