@@ -2,6 +2,8 @@
 
 import argparse
 import datetime as dt
+import subprocess
+import sys
 import uuid
 
 import pytest
@@ -71,3 +73,9 @@ def test_whoever_leaves_out_what_to_do_is_told_what_there_is(
 
     assert end.value.code == 2
     assert offered in capsys.readouterr().err
+
+
+def test_all_words_are_known_before_there_are_settings() -> None:
+    # In a process of its own: here Django has loaded its apps.
+    said = "from taskyard.entrypoint.cli import build_parser; build_parser('taskyard')"
+    subprocess.run([sys.executable, "-c", said], check=True, env={}, timeout=60)
