@@ -59,7 +59,7 @@ bench: $(BENCH)/.bench  ## Measure beside the peers and write bench/RESULTS.md; 
 bench-quick: $(BENCH)/.bench  ## The same with tiny counts and nothing written, to see that it works
 	$(BENCH)/bin/python -m bench --quick $(ARGS)
 
-bench-pages: $(VENV)/.dev  ## Pages of the API and the admin on ten million jobs, through HTTP; half an hour and 15 GB
+bench-pages: $(VENV)/.dev  ## Pages of the API and the admin on ten million jobs, through HTTP; ten minutes to half an hour, 5 GB
 	$(PY) -m bench.pages $(ARGS)
 
 bench-layout: $(VENV)/.dev  ## Measure the layouts of the job table against each other (docs/decisions/0002)

@@ -17,11 +17,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
+from bench import pages_report
+from bench.pages_fill import fill
+from bench.results import circumstances
 from tests import servers
 
 ROOT = Path(__file__).parent.parent
-QUEUES, TASKS, GROUPS = 5, 50, 200
 
 
 def main() -> None:
@@ -30,10 +33,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--tenants", type=int, default=5_000)
     parser.add_argument("--failures", type=int, default=100_000)
+    parser.add_argument("--backlog", type=int, default=100_000, help="how many of the rows wait")
     parser.add_argument("--requests", type=int, default=100, help="of each page")
     parser.add_argument("--url", default="", help="a database that an earlier run kept")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--json", default="", metavar="FILE")
+    parser.add_argument("--save", action="store_true", help="write bench/PAGES.md")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
         url = options.url or _database(stack, keep=options.keep)
@@ -42,80 +47,26 @@ def main() -> None:
 
         django.setup()
         if not options.url:
-            _fill(options)
+            fill(options)
         print(f"database: {url}", file=sys.stderr)
         headers, cookie, names = _callers()
+        about = circumstances([], vars(options))
         port = stack.enter_context(_server())
         found = {
             page: _measure(port, page, headers if page.startswith("/taskyard") else cookie, options.requests)
             for page in _pages(names)
         }
     _show(found, options)
+    if options.save:
+        pages_report.save(found, options, about)
 
 
 def _database(stack: contextlib.ExitStack, *, keep: bool) -> str:
-    made = servers.fresh_database("postgres")
-    return made.__enter__() if keep else stack.enter_context(made)
-
-
-def _fill(options: argparse.Namespace) -> None:
-    from django.core.management import call_command
-    from django.db import connection
-
-    from taskyard.models import Job
-    from tests.app.tasks import nothing
-
-    call_command("migrate", verbosity=0)
-    pattern = nothing.enqueue()
-    columns = [f.column for f in Job._meta.concrete_fields if not getattr(f, "generated", False)]
-    own = _own_columns(options)
-    chosen = ", ".join(f"{own[name]} AS {name}" if name in own else f"p.{name}" for name in columns)
-    chosen = chosen.replace("%", "%%")
-    with connection.cursor() as cursor:
-        began = time.monotonic()
-        for first in range(1, options.rows + 1, 500_000):
-            last = min(options.rows, first + 499_999)
-            cursor.execute(
-                f"INSERT INTO taskyard_job ({', '.join(columns)}) SELECT {chosen}"
-                f" FROM taskyard_job p, generate_series({first}, {last}) AS i WHERE p.id = %s",
-                [pattern.id],
-            )
-            print(f"{last:,} rows after {time.monotonic() - began:,.0f} s", file=sys.stderr)
-        cursor.execute("DELETE FROM taskyard_job WHERE id = %s", [pattern.id])
-        cursor.execute(
-            "INSERT INTO taskyard_failuregroup (fingerprint, task, error_type, reason, message, frames, first_seen_at,"
-            " first_release, seen_at, state, snoozed_release, note) SELECT '1-' || i, 'app.task' || i %% %s,"
-            " 'ValueError', '', 'order <n> is gone', '[]', now() - interval '30 days', '', now(), 'open', '', ''"
-            " FROM generate_series(0, %s) AS i", [TASKS, GROUPS - 1],
-        )  # fmt: skip
-        cursor.execute(
-            "INSERT INTO taskyard_failure (job_id, group_id, tenant, failed_at) SELECT id, '1-' || abs(hashtext("
-            "id::text)) %% %s, tenant, finished_at FROM taskyard_job WHERE state = 'failed'", [GROUPS],
-        )  # fmt: skip
-        cursor.execute("VACUUM ANALYZE")
-
-
-def _own_columns(options: argparse.Namespace) -> dict[str, str]:
-    """What differs from row to row: thirty days of jobs, a backlog of the last 10,000, failures here and there."""
-    rows = options.rows
-    every = max(1, rows // options.failures)
-    waits = f"i > {rows} - 10000"
-    created = f"now() - interval '30 days' * ({rows} - i) / {rows}"
-    state = (
-        f"CASE WHEN i > {rows} - 20 THEN 'running' WHEN {waits} THEN 'pending' WHEN i % {every} = 0 THEN 'failed'"
-        " WHEN i % 37 = 0 THEN 'cancelled' ELSE 'succeeded' END"
-    )
-    milliseconds = f"lpad(to_hex((extract(epoch FROM {created}) * 1000)::bigint), 12, '0')"
-    job_id = f"({milliseconds} || '7' || lpad(to_hex(i % 4096), 3, '0') || '8' || substr(md5(i::text), 1, 15))::uuid"
-    return {
-        "id": job_id, "root": job_id,
-        "task": f"'app.task' || i % {TASKS}", "queue": f"'queue' || i % {QUEUES}",
-        "tenant": f"'tenant-' || (hashint4(i) & 2147483647) % {options.tenants}", "state": state, "created_at": created,
-        "available_at": created, "started_at": f"CASE WHEN {waits} THEN NULL ELSE {created} END",
-        "finished_at": f"CASE WHEN {waits} THEN NULL ELSE {created} + interval '1 second' END", "attempt": "1",
-        "error": f"CASE WHEN i % {every} = 0 AND NOT {waits} THEN"
-        """ '{"type":"ValueError","message":"order 17 is gone","reason":""}' END""",
-    }  # fmt: skip
+    if not keep:
+        return stack.enter_context(servers.fresh_database("postgres"))
+    server, name = servers.require("postgres"), servers.fresh_name()
+    servers.postgres.create_database(server, name)
+    return urlsplit(server)._replace(path=f"/{name}").geturl()
 
 
 def _callers() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
@@ -123,7 +74,7 @@ def _callers() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     from django.contrib.auth.models import User
     from django.test import Client
 
-    from taskyard.models import Failure, Job
+    from taskyard.models import Batch, Failure, Job
     from taskyard.operations import Actor, tokens
 
     secret = tokens.create(Actor.system("bench"), "bench", scopes=["read", "view_payload"]).secret
@@ -131,27 +82,37 @@ def _callers() -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     browser = Client()
     browser.force_login(root)
     failed = Failure.objects.order_by("job_id")[0]
-    names = {"job": str(Job.objects.order_by("id")[1000].id), "group": failed.group_id, "tenant": failed.tenant}
+    batch = Batch.objects.filter(state="running").order_by("created_at")[9]
+    names = {
+        "job": str(Job.objects.order_by("id")[1000].id), "group": failed.group_id, "batch": str(batch.id),
+        "tenant": Failure.objects.exclude(tenant__in=["", "large"]).order_by("job_id")[0].tenant,
+    }  # fmt: skip
     cookie = f"sessionid={browser.cookies['sessionid'].value}"
     return {"Authorization": f"Bearer {secret}"}, {"Cookie": cookie}, names
 
 
 def _pages(names: dict[str, str]) -> list[str]:
     api, admin = "/taskyard/api/v1/", "/admin/taskyard/"
-    tenant, group, job = names["tenant"], names["group"], names["job"]
+    tenant, group, job, batch = names["tenant"], names["group"], names["job"], names["batch"]
     asked = [
         "jobs", "jobs?limit=200", "jobs?state=failed", "jobs?state=pending", "jobs?state=running", "jobs?state=waiting",
         "jobs?state=pending&state=failed", "jobs?task=app.task7", "jobs?task=app.none", "jobs?queue=queue3",
-        f"jobs?tenant={tenant}", f"jobs?tenant={tenant}&state=failed", f"jobs?tenant={tenant}&task=app.none",
-        f"jobs/{job}", "failures", f"failures?tenant={tenant}", f"failures/{group}", f"failures/{group}/jobs",
-        "batches", "schedules", "audit",
+        "jobs?queue=none", f"jobs?tenant={tenant}", f"jobs?tenant={tenant}&state=failed",
+        f"jobs?tenant={tenant}&task=app.none", "jobs?tenant=large", "jobs?tenant=large&state=failed",
+        "jobs?tenant=large&task=app.none", "jobs?tenant=", "jobs?tenant=&state=failed", "jobs?tenant=&task=app.none",
+        f"jobs/{job}",
+        "failures", f"failures?tenant={tenant}", f"failures/{group}", f"failures/{group}/jobs", "batches",
+        "batches?state=running", f"batches?tenant={tenant}", "batches?name=none", f"batches/{batch}",
+        "queues", "tenants", "status", "workers", "schedules", f"schedules?tenant={tenant}", "schedules?name=none",
+        "audit", "audit?who=none", f"audit?target={job}",
     ]  # fmt: skip
     shown = [
-        "job/", "job/?state=failed", "job/?state=pending", f"job/?tenant={tenant}", "job/?task=app.task7",
-        f"job/?q={job}", f"job/{job}/change/", "failuregroup/", f"failuregroup/{group}/change/", "batch/",
-        "auditentry/",
+        "job/", "job/?state=failed", "job/?state=pending", f"job/?tenant={tenant}", "job/?tenant=large&state=failed",
+        "job/?tenant=", "job/?task=app.task7", "job/?task=app.none", f"job/?q={job}", "job/?q=app.ta",
+        f"job/{job}/change/", "failuregroup/", f"failuregroup/{group}/change/", "batch/", f"batch/{batch}/change/",
+        "queuesetting/", "worker/", "schedule/", "schedule/?q=report 7", "auditentry/",
     ]  # fmt: skip
-    return [f"{api}{each}" for each in asked] + [f"{admin}{each}" for each in shown]
+    return [f"{api}{each}" for each in asked] + [f"{admin}{quote(each, safe='/?=&:')}" for each in shown]
 
 
 @contextlib.contextmanager

@@ -98,8 +98,7 @@ def commands(port: int) -> dict[str, list[str]]:
 
     found = {"web": ["runserver", "--noreload", f"127.0.0.1:{port}"]}
     for name, (queues, slots) in settings.WORKERS.items():
-        found[name] = ["taskyard", "worker", "--quiet", "-Q", queues, "-c", str(slots), "-n", f"{name}@%h",
-                       "-l", settings.CELERY_LOGGING_LEVEL]  # fmt: skip
+        found[name] = ["taskyard", "worker", "--quiet", "-Q", queues, "-c", str(slots), "-n", f"{name}@%h"]
     return found
 
 

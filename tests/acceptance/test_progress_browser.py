@@ -1,5 +1,6 @@
 """A bar in a real browser, under a strict content security policy, while a real worker works."""
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,65 @@ def test_a_bar_moves_without_a_reload_by_events_or_by_looks_and_without_javascri
             expect(each.locator(".taskyard-words")).to_have_text("done")
         expect(says).to_contain_text("4 of 4 (100 %)")
         assert page.evaluate("document.getElementById('here').dataset.still") == "here"
+        assert complaints == []
+    wait_for_state(job.id, "succeeded")
+
+
+#: Keeps the streams that the page opens, to be asked how they are.
+STREAMS = """
+    window.streams = [];
+    window.EventSource = class extends EventSource {
+        constructor(address) { super(address); window.streams.push(this); }
+    };
+"""
+#: As htmx puts a part of another page here: what stood there before goes, and scripts are made anew so that they run.
+SWAP = """async (address) => {
+    const text = await (await fetch(address)).text();
+    const brought = new DOMParser().parseFromString(text, "text/html");
+    const place = document.createElement("div");
+    place.append(brought.querySelector(".taskyard-progress"));
+    for (const old of brought.querySelectorAll("script")) {
+        const script = document.createElement("script");
+        script.src = old.getAttribute("src");
+        place.append(script);
+    }
+    document.getElementById("place")?.remove();
+    place.id = "place";
+    document.body.append(place);
+}"""
+
+
+def test_a_bar_that_is_added_later_is_followed_and_one_that_is_gone_is_not(walk: Any) -> None:
+    job, folder, address = walk
+    with browsers.chromium() as browser:
+        from playwright.sync_api import expect
+
+        def are_closed() -> list[bool]:
+            found: list[bool] = page.evaluate("streams.map((stream) => stream.readyState === EventSource.CLOSED)")
+            return found
+
+        page = browser.new_page()
+        complaints = complaints_of(page)
+        page.add_init_script(STREAMS)
+        # Of a job that is not there: nothing to follow.
+        page.goto(address.replace(str(job.id), str(uuid.uuid4())))
+        assert are_closed() == []
+        says = page.locator("#place .taskyard-says")
+
+        page.evaluate(SWAP, address)
+        (folder / "0").touch()
+        (folder / "1").touch()
+        expect(says).to_contain_text("2 of 4 (50 %)")
+        assert are_closed() == [False]
+
+        page.evaluate(SWAP, address)
+        (folder / "2").touch()
+        expect(says).to_contain_text("3 of 4 (75 %)")
+        assert are_closed() == [True, False]
+
+        page.evaluate("document.getElementById('place').remove()")
+        page.wait_for_function("streams.every((stream) => stream.readyState === EventSource.CLOSED)")
+        (folder / "3").touch()
         assert complaints == []
     wait_for_state(job.id, "succeeded")
 

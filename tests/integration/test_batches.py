@@ -491,6 +491,17 @@ def test_a_reader_of_a_large_batch_does_not_read_its_members(django_assert_max_n
     assert queries.find_page(BatchFilter(states=("completed",)), now(), limit=5).rows == ()
 
 
+def test_of_very_many_unfinished_members_some_are_counted_and_those_that_run_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(queries, "_MOST_COUNTED", 2)
+    batch = opened(3)
+    begin(members(batch)[2])
+    read = queries.find_batch(batch.id, now())
+    assert read is not None
+    assert read.unfinished == {"running": 1, "pending": 1}
+
+
 def test_current_job_knows_no_batch_outside_of_one() -> None:
     assert Batch.current() is None
     with entered(RunningJob(uuid.uuid4(), "app.nothing", token=1, attempt=1)):

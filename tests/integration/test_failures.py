@@ -24,9 +24,9 @@ from taskyard.failures.models import Failure, FailureGroup
 from taskyard.failures.queries import GroupFilter, GroupOverview, GroupPlace, find_group, list_groups
 from taskyard.jobs.models import Attempt, Job
 from taskyard.jobs.pages.find import find_page
-from taskyard.jobs.queries import JobFilter, list_jobs
+from taskyard.jobs.queries import JobFilter, TenantOverview, list_jobs
 from taskyard.models import AuditEntry, Schedule
-from taskyard.operations import Actor, failures
+from taskyard.operations import Actor, failures, tenants
 from taskyard.operations.bulk import order, run
 from taskyard.operations.bulk.pacing import paced
 from taskyard.schedules import Cron
@@ -264,6 +264,21 @@ def test_to_a_tenant_only_its_own_failures_are_there() -> None:
 
 def the_group_of(job: Job) -> FailureGroup:
     return Failure.objects.get(job_id=job.id).group
+
+
+def test_tenants_are_listed_with_what_waits_runs_and_stands_failed() -> None:
+    fail()
+    mended = [fail(tenant="acme"), fail(tenant="acme")][1]
+    steering.retry([mended.id], NOW)
+    start(put(NOW, state="queued", tenant="acme"), NOW)
+    put(NOW, due=False, tenant="globex")
+    put(NOW, state="queued", tenant="globex")
+    fail(tenant="initech")
+
+    acme = TenantOverview("acme", waiting=1, running=1, failed=1)
+    everyone = [acme, TenantOverview("globex", waiting=2), TenantOverview("initech", failed=1)]
+    assert tenants.list_(SYSTEM) == everyone
+    assert tenants.list_(SYSTEM.within("acme")) == [acme]
 
 
 def test_pages_of_groups_follow_each_other() -> None:

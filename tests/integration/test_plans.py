@@ -30,6 +30,7 @@ from taskyard.jobs.models import Job
 from taskyard.jobs.queries import JobFilter
 from taskyard.jobs.rows.newjob import NewJob
 from taskyard.jobs.rows.sql import Sql
+from taskyard.operations import Actor, tenants
 from taskyard.operations.bulk.order import selected
 from taskyard.operations.bulk.selection import Place
 from taskyard.outbox.feeder import Feeder
@@ -258,6 +259,10 @@ def _looking_at_queues() -> Callable[[], object]:
     return lambda: queries.queue_overview(NOW)
 
 
+def _looking_at_tenants() -> Callable[[], object]:
+    return lambda: tenants.list_(Actor.system("root"))
+
+
 def _listing_the_failed() -> Callable[[], object]:
     return lambda: (
         queries.list_jobs(JobFilter(states=("failed",)), limit=20),
@@ -321,6 +326,7 @@ HOT: dict[str, Act] = {
 #: What people do: with the statistics of an empty table PostgreSQL takes sorting the whole of it for cheap.
 LISTING: dict[str, Act] = {
     "looking at queues": (_looking_at_queues, {*LANE_FIRST, *OUT, "taskyard_job_finished"}),
+    "looking at tenants": (_looking_at_tenants, {"taskyard_job_feed", *OUT}),
     "listing the failed": (_listing_the_failed, {"taskyard_job_finished"}),
     "listing what is out": (_listing_what_is_out, {*OUT, "taskyard_job_root", KEY}),
     "cancelling a batch": (_cancelling_a_batch, {"taskyard_job_batch", KEY}),
@@ -340,6 +346,17 @@ def test_every_statement_reads_the_job_table_through_its_index(filled: str) -> N
         if strays or unused or not read:
             wrong[name] = (strays, unused)
     assert not wrong, f"with statistics {filled}: {json.dumps(wrong, indent=1, default=list)}"
+
+
+def test_a_batch_that_is_most_of_the_table_is_followed_through_its_index(filled: str) -> None:
+    with Batch.open("all of it") as batch:
+        pass
+    Job.objects.update(batch=batch.id, state="pending", due=True, finished_at=None)
+    Batch.objects.filter(id=batch.id).update(state="running", total=ROWS)
+    if filled == "fresh":
+        analyze()
+    read = read_through(lambda: find_batch(batch.id, NOW))
+    assert list(read.values()) == [{"taskyard_job_batch"}], read
 
 
 def test_beside_a_flood_others_are_looked_for_through_the_index() -> None:

@@ -36,7 +36,8 @@ def _empty_schemas(gone: Iterable[str]) -> None:
             cursor.execute(f'DROP SCHEMA IF EXISTS "{name}" CASCADE')
         cursor.execute("SELECT nspname FROM pg_namespace WHERE to_regclass(nspname || '.shop_visit') IS NOT NULL")
         for (schema,) in cursor.fetchall():
-            cursor.execute(f'TRUNCATE "{schema}".shop_visit, "{schema}".shop_publicvisit')
+            tables = ("shop_visit", "shop_publicvisit", "shop_report")
+            cursor.execute("TRUNCATE " + ", ".join(f'"{schema}".{table}' for table in tables) + " RESTART IDENTITY")
 
 
 def delete(name: str) -> None:

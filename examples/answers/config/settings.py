@@ -120,7 +120,7 @@ TASKYARD = {
 #: One worker for each: its queues, and how many jobs at a time.
 WORKERS = {"default": ("default,celery", 4), "embedding": ("embedding", 2), "batch": ("batch", 2)}
 
-#: What workers log, apart from what Django logs.
+#: What workers log (`taskyard worker` reads it) and our own loggers, apart from what Django logs.
 CELERY_LOGGING_LEVEL = os.environ.get("CELERY_LOGGING_LEVEL", "WARNING")
 _TO_THE_SCREEN = {"handlers": ["screen"], "propagate": False}
 LOGGING = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from typing import NamedTuple, Protocol
 
 from taskyard.batches import teller, tracked
@@ -14,6 +15,9 @@ from taskyard.jobs.rows import tally
 from taskyard.jobs.rows.sql import Sql
 from taskyard.jobs.states import FINAL
 from taskyard.tasks.doors import door
+
+#: Batches whose turn comes next, while one is being looked at.
+_waiting: ContextVar[deque[uuid.UUID] | None] = ContextVar("taskyard_batches_to_look_at", default=None)
 
 
 class Change(NamedTuple):
@@ -68,7 +72,19 @@ def begun(claims: Sequence[Claimed], alias: str) -> None:
 
 
 def look_if_eager(batch_ids: Iterable[uuid.UUID | None], now: dt.datetime) -> None:
-    """In eager mode no teller runs: what it would do is done here."""
-    for batch_id in batch_ids:
-        if batch_id is not None and door("is_eager")():
-            teller.fold(batch_id, now)
+    """In eager mode no teller runs: what it would do is done here, one batch after the other."""
+    found = {batch_id for batch_id in batch_ids if batch_id is not None}
+    if not found or not door("is_eager")():
+        return
+    waiting = _waiting.get()
+    if waiting is not None:
+        # What a look brings about, such as members that it cancels, is looked at after it: within, without an end.
+        waiting.extend(found)
+        return
+    waiting = deque(found)
+    token = _waiting.set(waiting)
+    try:
+        while waiting:
+            teller.fold(waiting.popleft(), now, waits=True)
+    finally:
+        _waiting.reset(token)

@@ -65,14 +65,15 @@ class Teller:
         """Nothing to give back."""
 
 
-def fold(batch_id: uuid.UUID, now: dt.datetime, *, seals: bool = False) -> int:
+def fold(batch_id: uuid.UUID, now: dt.datetime, *, seals: bool = False, waits: bool = False) -> int:
     """Add a batch's tallies up and do what follows, in one transaction; how many there were.
 
-    0 as well while somebody else looks at that batch or adds to it. ``seals``: the block that opens it has ended.
+    0 as well while somebody else looks at that batch or adds to it, unless it ``waits`` for them: whoever looks just
+    once must. ``seals``: the block that opens it has ended.
     """
     alias = get_settings().database
     with transaction.atomic(using=alias):
-        batch = Batch.objects.select_for_update(skip_locked=True).filter(id=batch_id).first()
+        batch = Batch.objects.select_for_update(skip_locked=not waits).filter(id=batch_id).first()
         if batch is None:
             return _drop_orphans(batch_id, alias)
         batch.is_sealed = batch.is_sealed or seals

@@ -15,7 +15,7 @@ from django.utils import timezone
 from taskyard.batches.decision import BatchState
 from taskyard.batches.models import Batch
 from taskyard.enqueue import control_alias, enqueue_once
-from taskyard.errors import NotInStep
+from taskyard.errors import NotInStep, TenantNotReady, UnknownTenant
 from taskyard.jobs.models import Job
 from taskyard.jobs.queries import reason_of
 from taskyard.jobs.states import State
@@ -68,7 +68,8 @@ class TrackedModel(models.Model):
     after its claim. Counters of a job's items change with its states only, in between :meth:`reading` says them live.
 
     Limits: the row lives in the control database (:class:`~taskyard.errors.NotInStep` is raised for others), a job
-    costs three short statements more, and a transaction that holds the row for long holds its job's end up.
+    costs three short statements more, and a transaction that holds the row for long holds its job's end up. With a
+    schema for each tenant, what happens while the tenant cannot be entered is missed until the job's next change.
     """
 
     state = models.CharField(max_length=10, choices=TrackedState, default=TrackedState.PENDING)
@@ -201,7 +202,8 @@ def follow_batch(batch: Batch, alias: str, now: dt.datetime) -> None:
 def _write(what: Job | Batch, which: Mapping[str, uuid.UUID], *, alias: str, **values: Any) -> None:
     model = LABELS.get(what.subject_type)
     if model is not None:
-        with _within(what.tenant):
+        # A job ends all the same whose tenant is gone with the row, or is not ready and has nobody who looks at it.
+        with contextlib.suppress(UnknownTenant, TenantNotReady), _within(what.tenant):
             # Only if it is this one that the row follows.
             model._base_manager.using(alias).filter(pk=what.subject_id, **which).update(**values)
 

@@ -117,7 +117,7 @@ def _register(app: Celery, declared: Task[Any, Any]) -> Any:
     }
     task = app._task_from_fun(
         _body(declared), name=declared.name, max_retries=options.retry.max_retries, tracked=options.tracked,
-        declared=declared, **limits,
+        declared=declared, throws=tuple(options.errors), **limits,
     )  # fmt: skip
     # Not as an attribute of its class: Celery deprecates that, and warns once for each task.
     task.queue = options.queue

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from django.db.models import OuterRef, Q, QuerySet, Subquery, UUIDField
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, UUIDField
 
 from taskyard.failures.models import Failure, FailureGroup
 from taskyard.failures.states import Said, State, state_now
@@ -93,9 +93,9 @@ class Place(NamedTuple):
 class _Counted(NamedTuple):
     fingerprint: str
     jobs: int
-    tenants: int
     first_at: dt.datetime | None
     last_at: dt.datetime | None
+    tenants: int = 0
 
 
 def list_groups(
@@ -104,16 +104,17 @@ def list_groups(
     """The first groups a filter means, those that failed last first; ``after``: where the page before ended."""
     sql = Sql(get_settings().database)
     page = [
-        _Counted(name, int(count or 0), int(tenants or 0), sql.read_time(first), sql.read_time(last))
-        for name, count, tenants, first, last in sql.query(*_page(sql, wanted, now, limit=limit, after=after))
+        _Counted(name, int(count or 0), sql.read_time(first), sql.read_time(last))
+        for name, count, first, last in sql.query(*_page(sql, wanted, now, limit=limit, after=after))
     ]
     names = [row.fingerprint for row in page]
     groups: dict[str, FailureGroup] = FailureGroup.objects.using(sql.alias).in_bulk(names)
     trends, samples = _trends(sql, names, wanted.tenant, now=now), _samples(names, wanted.tenant)
+    tenants = _tenants(sql, names, wanted.tenant)
     return [
         _overview(groups[row.fingerprint], row, now, trend=trends[row.fingerprint],
                   sample=samples.get(row.fingerprint), is_operator=wanted.tenant is None)
-        for row in page
+        for row in (each._replace(tenants=tenants.get(each.fingerprint, 0)) for each in page)
         if row.fingerprint in groups
     ]  # fmt: skip
 
@@ -131,16 +132,18 @@ def is_there(fingerprint: str, *, tenant: str | None = None) -> bool:
     return FailureGroup.objects.using(get_settings().database).filter(pk=fingerprint).exists()
 
 
+def count_by_tenant(tenant: str | None = None) -> dict[str, int]:
+    """How many jobs of each tenant stand failed, by its name; what has no tenant is under the empty one."""
+    return dict(_failures(tenant).values_list("tenant").annotate(n=Count("pk")).order_by())
+
+
 def _page(
     sql: Sql, wanted: GroupFilter, now: dt.datetime, *, limit: int, after: GroupPlace | None
 ) -> tuple[str, list[Any]]:
     inner, params = _where({"group_id": wanted.fingerprint or None, "tenant": wanted.tenant})
-    # Tenant by tenant first: counting distinct ones would sort all rows.
     counted = (
-        "SELECT group_id, SUM(n) AS n, SUM(CASE WHEN tenant = '' THEN 0 ELSE 1 END) AS tenants,"
-        " MIN(first_at) AS first_at, MAX(last_at) AS last_at"
-        " FROM (SELECT group_id, tenant, COUNT(*) AS n, MIN(failed_at) AS first_at, MAX(failed_at) AS last_at"
-        f" FROM taskyard_failure{inner} GROUP BY group_id, tenant) AS of_tenants GROUP BY group_id"
+        "SELECT group_id, COUNT(*) AS n, MIN(failed_at) AS first_at, MAX(failed_at) AS last_at"
+        f" FROM taskyard_failure{inner} GROUP BY group_id"
     )
     conditions, more = _conditions(sql, wanted, now)
     last = "COALESCE(c.last_at, g.seen_at)"
@@ -151,7 +154,7 @@ def _page(
     join = "LEFT" if wanted.empty and wanted.tenant is None else "INNER"
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     statement = (
-        "SELECT g.fingerprint, c.n, c.tenants, c.first_at, c.last_at FROM taskyard_failuregroup AS g"
+        "SELECT g.fingerprint, c.n, c.first_at, c.last_at FROM taskyard_failuregroup AS g"
         f" {join} JOIN ({counted}) AS c ON c.group_id = g.fingerprint{where}"
         f" ORDER BY {last} DESC, g.fingerprint DESC LIMIT {limit}"
     )
@@ -185,6 +188,20 @@ def _conditions(sql: Sql, wanted: GroupFilter, now: dt.datetime) -> tuple[list[s
         conditions.append({"snoozed": is_snoozed, "open": is_open}.get(wanted.state, "g.state = %s"))
         params += snoozed if wanted.state in ("snoozed", "open") else [wanted.state]
     return conditions, params
+
+
+def _tenants(sql: Sql, names: Sequence[str], tenant: str | None) -> dict[str, int]:
+    """Of how many tenants jobs stand failed in each of these groups."""
+    if not names:
+        return {}
+    equal, params = _where({"tenant": tenant})
+    # Tenant by tenant first: counting distinct ones would sort all rows.
+    rows = sql.query(
+        "SELECT group_id, COUNT(*) FROM (SELECT DISTINCT group_id, tenant FROM taskyard_failure"
+        f"{equal}{' AND' if equal else ' WHERE'} tenant <> '' AND group_id IN ({', '.join(['%s'] * len(names))}))"
+        " AS of_tenants GROUP BY group_id", [*params, *names],
+    )  # fmt: skip
+    return dict(rows)
 
 
 def _trends(sql: Sql, names: Sequence[str], tenant: str | None, *, now: dt.datetime) -> dict[str, tuple[int, ...]]:

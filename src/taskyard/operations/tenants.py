@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from taskyard.errors import TaskyardError, UnknownTenant
+from taskyard.failures.queries import count_by_tenant
 from taskyard.jobs import queries
 from taskyard.jobs.models import Job
 from taskyard.jobs.queries import TenantOverview
@@ -23,7 +24,7 @@ _SECOND = dt.timedelta(seconds=1)
 @verb("tenant", "view_tenant", reads=True)
 def list_(actor: Actor) -> list[TenantOverview]:
     """Tenants that have jobs waiting, running or failed; to one of a tenant, that one alone."""
-    return [each for each in queries.tenant_overview() if actor.owns(each.name)]
+    return queries.tenant_overview(count_by_tenant(actor.tenant), tenant=actor.tenant)
 
 
 @verb("tenant", "pause_tenant", for_all=True)

@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.db import models
 
+from taskyard import TrackedModel
 from taskyard.tenancy.rows import TenantRow
 
 _Owned: type[models.Model] = TenantRow if settings.KIND == "rows" else models.Model
@@ -16,6 +17,15 @@ class Visit(_Owned):
 
     def __str__(self) -> str:
         return f"{self.written_by}: {self.text}"
+
+
+class Report(TrackedModel, _Owned):
+    """Says itself how far it is."""
+
+    name = models.CharField(max_length=50)
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class PublicVisit(models.Model):

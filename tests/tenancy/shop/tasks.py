@@ -13,7 +13,7 @@ from django.utils import timezone
 from taskyard import RetryPolicy, current_job, task
 from taskyard.execution import steering
 from taskyard.tenancy import current_tenant, tenant_context
-from tests.tenancy.shop.models import Visit
+from tests.tenancy.shop.models import Report, Visit
 
 
 def leave(text: str = "") -> None:
@@ -25,6 +25,15 @@ def leave(text: str = "") -> None:
 def visit(text: str = "") -> str:
     leave(text)
     return current_tenant()
+
+
+@task
+def report(row: int, error: str = "") -> str:
+    """Returns what the row says of itself while this runs."""
+    if error:
+        raise ValueError(error)
+    state: str = Report.objects.get(pk=row).state
+    return state
 
 
 @task(tenant_scope="tenant")

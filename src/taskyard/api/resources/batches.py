@@ -33,7 +33,7 @@ _BATCH = Object(
     {
         **_SUMMARY.fields,
         "errors": ListOf(Object({"item": Text(), "error": Text(), "job": OrNull(ID)})),
-        "unfinished": MapOf(Whole(), says="Members that have not ended, by state."),
+        "unfinished": MapOf(Whole(), says="Members that have not ended, by state; of very many, among 10,000."),
     },
     name="Batch",
 )  # fmt: skip

@@ -51,6 +51,10 @@ class Attempt:
         #: Decided while unwinding; None until then.
         self.verdict: Outcome | None = None
         self.trouble: Trouble | None = None
+        #: What the body raised and ends the job. Celery hands on what can be pickled, which may be of another class.
+        self.raised: Exception | None = None
+        #: Celery's ``throws``: classes of errors that a log need not shout about.
+        self.expected: Any = ()
         self.result: str | None = None
         #: What the task said of itself by ``update_state()``.
         self.custom_state: str | None = None

@@ -71,6 +71,7 @@ def guarded(task: Any) -> Callable[..., Any]:
             raise
         except Exception as error:
             steer(attempt, declared, error, timezone.now())
+            attempt.raised, attempt.expected = error, task.throws
             raise
         finally:
             attempt.phase = Phase.UNWINDING

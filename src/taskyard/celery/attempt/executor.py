@@ -64,6 +64,8 @@ class Delivery:
     queues: tuple[str, ...] = ()
     #: Of the arguments, from a verified signature.
     digest: str = ""
+    #: Whoever is answered is in this process: an error reaches it as it was raised.
+    is_here: bool = False
 
 
 def execute(delivery: Delivery, app: Any = None) -> Answer:
@@ -175,8 +177,7 @@ def _trace(app: Any, task: Any, attempt: Attempt, delivery: Delivery) -> Answer:
         return ignored("settled")
     if not info:
         return 0, text, runtime
-    # Eagerly, the error itself goes on to the caller.
-    told = result if delivery.info.get("is_eager") else without_secrets(result, cleaner())
+    told = info.retval if delivery.is_here else without_secrets(result, cleaner())
     return 1, told, runtime or 0.0
 
 

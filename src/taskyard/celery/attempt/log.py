@@ -7,6 +7,8 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 
+from celery.utils.saferepr import saferepr
+
 from taskyard.celery.attempt.attempt import current_attempt
 from taskyard.jobs.redaction import names_of, redact_text
 
@@ -15,6 +17,24 @@ LOGGERS = (
     "celery.app.trace", "celery.worker.request", "celery.worker.strategy", "taskyard.celery.attempt.executor",
     "taskyard.celery.worker.request", "taskyard.celery.worker.settler", "taskyard.runtime.loop",
 )  # fmt: skip
+
+
+class Expecting(logging.Filter):
+    """Makes one line of an error that its task expects.
+
+    Celery does so by itself if the error can be pickled: one whose class takes other arguments than ``args`` cannot.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        attempt, said = current_attempt(), record.args
+        if attempt is None or not isinstance(attempt.raised, attempt.expected):
+            return True
+        if record.levelno != logging.ERROR or not isinstance(said, dict):
+            return True
+        record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+        record.exc_info = None
+        record.args = record.data = {**said, "description": "raised expected", "exc": saferepr(attempt.raised)}
+        return logging.getLogger(record.name).isEnabledFor(logging.INFO)
 
 
 class Redacting(logging.Filter):
@@ -49,7 +69,12 @@ def cleaner() -> Callable[[str], str]:
 
 def install() -> None:
     """Once in a process, whatever its logging is set to: filters of a logger survive that."""
+    # What is left of a record is cleaned.
+    _add(Expecting, logging.getLogger(LOGGERS[0]))
     for name in LOGGERS:
-        logger = logging.getLogger(name)
-        if not any(isinstance(known, Redacting) for known in logger.filters):
-            logger.addFilter(Redacting())
+        _add(Redacting, logging.getLogger(name))
+
+
+def _add(kind: type[logging.Filter], logger: logging.Logger) -> None:
+    if not any(isinstance(known, kind) for known in logger.filters):
+        logger.addFilter(kind())

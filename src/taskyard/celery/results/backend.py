@@ -167,6 +167,7 @@ class JobBackend(BaseBackend):
         """Celery's propagation of a failure; everything it writes is collected for the settle."""
         attempt = _own(task_id)
         if attempt is not None:
+            exc = exc if attempt.raised is None else attempt.raised
             ending.failed(attempt, exc)
             if isinstance(exc, TaskReportedFailure):
                 attempt.result = self._encoded(attempt, exc.answer)

@@ -19,8 +19,8 @@ from taskyard.entrypoint.screen import Screen
 
 #: What `up` adds to a worker's own grace: Celery's pool needs a moment to end.
 _SLACK_SECONDS = 10.0
-#: What workers of `up` say: that they are ready and what they run, without Celery's banner.
-_TALK = ("--quiet", "-l", "info")
+#: How much workers log, apart from Django's LOGGING.
+_LEVEL = "CELERY_LOGGING_LEVEL"
 
 
 def add_to(subparsers: Any) -> None:
@@ -37,7 +37,8 @@ def add_to(subparsers: Any) -> None:
     worker.add_argument("-c", "--concurrency", type=int, default=None, metavar="N", help="jobs at once")
     worker.add_argument("-P", "--pool", default="", help="prefork (default), threads or solo")
     worker.add_argument("-n", "--hostname", default="", metavar="NAME", help="its name; two workers need two names")
-    worker.add_argument("-l", "--loglevel", default="", metavar="LEVEL")
+    worker.add_argument("-l", "--loglevel", default="", metavar="LEVEL",
+                        help="how much it logs (default CELERY_LOGGING_LEVEL, or warning)")  # fmt: skip
     worker.add_argument("-q", "--quiet", action="store_true", help="without Celery's banner")
     worker.set_defaults(run=run_worker, takes_rest=True)
     scheduler = subparsers.add_parser("scheduler", help="the agents alone: feeder, rescuer, pruner, scheduler")
@@ -59,7 +60,7 @@ def run_worker(options: argparse.Namespace, screen: Screen) -> int:
         "--concurrency": str(options.concurrency or ""),
         "--pool": options.pool,
         "--hostname": options.hostname,
-        "--loglevel": options.loglevel,
+        "--loglevel": options.loglevel or _logging_level(),
     }
     quiet = ["--quiet"] if options.quiet else []
     words = [f"{name}={value}" for name, value in given.items() if value]
@@ -123,11 +124,19 @@ def _own(*arguments: str) -> list[str]:
     return project.own_command(*arguments)
 
 
+def _logging_level() -> str:
+    from django.conf import settings
+
+    return str(getattr(settings, _LEVEL, None) or "")
+
+
 def _worker_commands(workers: list[str]) -> list[tuple[str, list[str]]]:
     from taskyard.entrypoint.commands.limits import check_names
 
+    # That they are ready and what they run, without Celery's banner.
+    talk = ("--quiet", "-l", _logging_level() or "info")
     if not workers:
-        return [("worker", _own("worker", *_TALK))]
+        return [("worker", _own("worker", *talk))]
     commands = []
     for place, text in enumerate(workers, 1):
         match = re.fullmatch(r"([^:\s]+?)(?::(\d+))?", text)
@@ -136,7 +145,7 @@ def _worker_commands(workers: list[str]) -> list[tuple[str, list[str]]]:
         check_names(match[1].split(","))
         slots = ["-c", match[2]] if match[2] else []
         name = f"worker{place}"
-        commands.append((name, _own("worker", *_TALK, "-Q", match[1], *slots, "-n", f"{name}@%h")))
+        commands.append((name, _own("worker", *talk, "-Q", match[1], *slots, "-n", f"{name}@%h")))
     return commands
 
 

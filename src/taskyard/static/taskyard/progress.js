@@ -1,13 +1,21 @@
-/* Bars that move: one event stream for all of a page, and a look every two seconds where there is none.
+/* Bars that move: one event stream for all of a page, and a look every two seconds where there is none. Bars that come
+   later, by htmx say, are followed as well, and a stream whose bars have all gone is closed.
    Each news of a job is also an event of its element: `taskyard:progress`, with what the server said as its detail. */
 (() => {
     "use strict";
 
+    const BARS = ".taskyard-progress[data-job]";
     const LOOK_MILLISECONDS = 2000;
     const LONGEST_LOOK_MILLISECONDS = 30000;
     /* Somebody who listens is told of a new state at once, of numbers now and then. */
     const TELL_MILLISECONDS = 10000;
     const MOST_JOBS = 50;
+
+    /* What is added to a page may bring this script along once more. */
+    if (window.taskyardFollows) {
+        return;
+    }
+    window.taskyardFollows = true;
 
     function show(element, job) {
         const bar = element.querySelector(".taskyard-bar");
@@ -41,40 +49,43 @@
         }
     }
 
-    function follow(elements) {
+    /* Follows up to MOST_JOBS jobs, by a stream or by looks. */
+    function follower() {
         const byJob = new Map();
-        for (const element of elements) {
-            const job = element.dataset.job;
-            byJob.set(job, [...(byJob.get(job) || []), element]);
-        }
-        const { lookAt, eventsAt } = elements[0].dataset;
+        let source = null;
+        let isLooking = false;
         let pause = LOOK_MILLISECONDS;
+        let addresses = null;
 
-        function address(path, jobs) {
-            return `${path}?${new URLSearchParams(jobs.map((job) => ["job", job]))}`;
+        function address(path) {
+            return `${path}?${new URLSearchParams([...byJob.keys()].map((job) => ["job", job]))}`;
         }
 
         function tell(said) {
             for (const job of said.jobs) {
-                for (const element of byJob.get(job.job) || []) {
+                const elements = byJob.get(job.job) || [];
+                for (const element of elements) {
                     element.dataset.isFinal = job.is_final ? "yes" : "";
                     show(element, job);
                 }
+                setAgain(elements, true);
                 if (job.is_final) {
                     byJob.delete(job.job);
                 }
             }
-            setAgain(elements, true);
         }
 
         async function look() {
-            if (byJob.size === 0) {
+            isLooking = byJob.size > 0;
+            if (!isLooking) {
                 return;
             }
+            const elements = [...byJob.values()].flat();
             try {
-                const answer = await fetch(address(lookAt, [...byJob.keys()]), { redirect: "error" });
+                const answer = await fetch(address(addresses.lookAt), { redirect: "error" });
                 if (answer.status === 404 || answer.status === 403) {
                     setAgain(elements, false);
+                    isLooking = false;
                     return;
                 }
                 if (!answer.ok) {
@@ -92,21 +103,84 @@
             setTimeout(look, pause);
         }
 
-        const source = new EventSource(address(eventsAt, [...byJob.keys()]));
-        source.addEventListener("progress", (event) => tell(JSON.parse(event.data)));
-        source.addEventListener("end", () => source.close());
-        source.addEventListener("error", () => {
-            /* A stream that ended is opened again by the browser; one that was refused is not. */
-            if (source.readyState === EventSource.CLOSED) {
-                look();
-            }
-        });
+        function open() {
+            const stream = new EventSource(address(addresses.eventsAt));
+            source = stream;
+            stream.addEventListener("progress", (event) => tell(JSON.parse(event.data)));
+            stream.addEventListener("end", () => stream.close());
+            stream.addEventListener("error", () => {
+                /* A stream that ended is opened again by the browser; one that was refused is not. */
+                if (stream === source && stream.readyState === EventSource.CLOSED) {
+                    look();
+                }
+            });
+        }
+
+        return {
+            has: (job) => byJob.has(job),
+            hasRoom: () => byJob.size < MOST_JOBS,
+            add(element) {
+                const { job, lookAt, eventsAt } = element.dataset;
+                addresses = { lookAt, eventsAt };
+                byJob.set(job, [...(byJob.get(job) || []), element]);
+            },
+            /* Elements that have left the page are nobody's business any more. */
+            forget() {
+                for (const [job, elements] of byJob) {
+                    const left = elements.filter((element) => element.isConnected);
+                    left.length ? byJob.set(job, left) : byJob.delete(job);
+                }
+                if (byJob.size === 0 && source !== null) {
+                    source.close();
+                }
+            },
+            /* Of other jobs than before: a stream is told which when it is opened. */
+            start() {
+                if (!isLooking) {
+                    source?.close();
+                    open();
+                }
+            },
+        };
     }
 
-    document.addEventListener("DOMContentLoaded", () => {
-        const elements = [...document.querySelectorAll(".taskyard-progress[data-job]")];
-        for (let first = 0; first < elements.length; first += MOST_JOBS) {
-            follow(elements.slice(first, first + MOST_JOBS));
+    const followed = new WeakSet();
+    const followers = [];
+
+    function followAll() {
+        followers.forEach((one) => one.forget());
+        const changed = new Set();
+        for (const element of document.querySelectorAll(BARS)) {
+            if (followed.has(element) || element.dataset.isFinal === "yes") {
+                continue;
+            }
+            followed.add(element);
+            let one = followers.find((known) => known.has(element.dataset.job));
+            if (!one) {
+                one = followers.find((known) => known.hasRoom()) || follower();
+                if (!followers.includes(one)) {
+                    followers.push(one);
+                }
+                changed.add(one);
+            }
+            one.add(element);
         }
-    });
+        changed.forEach((one) => one.start());
+    }
+
+    function begin() {
+        followAll();
+        new MutationObserver((changes) => {
+            /* Our own changes of a bar are some too. */
+            if (changes.some((change) => !change.target.closest?.(BARS))) {
+                followAll();
+            }
+        }).observe(document, { childList: true, subtree: true });
+    }
+
+    if (document.readyState === "loading") {
+        document.addEventListener("DOMContentLoaded", begin);
+    } else {
+        begin();
+    }
 })();
