@@ -67,6 +67,8 @@ class Project:
     settings: str = "tests.settings"
     #: Whether a worker that starts spends a second on asking others what was revoked; rows say it anyway.
     mingles: bool = False
+    #: Whether a worker that starts runs Django's checks of the whole project, a quarter of what its start costs.
+    checks: bool = False
 
     @property
     def history_file(self) -> Path:
@@ -89,6 +91,7 @@ class Project:
             "TASKYARD_TEST_CELERY": json.dumps(self.celery),
             "TASKYARD_TEST_HISTORY": str(self.history_file),
             "TASKYARD_TEST_FAULTS": json.dumps(self.faults),
+            **({} if self.checks else {"CELERY_SKIP_CHECKS": "1"}),
         }
 
     def start_worker(self, *arguments: str, wait: bool = True, **environment: str) -> WorkerProcess:

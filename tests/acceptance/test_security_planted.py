@@ -150,10 +150,10 @@ def shown() -> Iterator[tuple[str, str]]:
         browser.force_login(user)
         scopes = sorted(tokens.permissions() - ({"view_payload"} if blind else set()))
         secret = tokens.create(Actor.system(), "a program", scopes=scopes).secret
-        # Each form once, and to whoever sees none of them a few of each kind.
-        most = 2 if blind else 60
-        seen += Walk(browser, most=most).go().seen
-        seen += Walk(Client(headers={"Authorization": f"Bearer {secret}"}), under="taskyard/", most=most).go().seen
+        # Each form once, to a person who also asks the API; to whoever sees none of them, and to programs, which the
+        # same API answers, a few of each kind.
+        seen += Walk(browser, most=2 if blind else 60).go().seen
+        seen += Walk(Client(headers={"Authorization": f"Bearer {secret}"}), under="taskyard/", most=2).go().seen
     assert not unanswered(seen), "\n".join(unanswered(seen))
     assert sum(REDACTED in each.text for each in seen) > 100
     for each in seen:

@@ -14,7 +14,10 @@ from taskyard.tasks.doors import door, open_door
 from tests.integration.forms import sent_by
 from tests.integration.verb_cases import TABLE, TOLD, Answer, Stage, Surface, ask, tenant_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.any_database("pages call the functions that test_verb_cases asks on each; test_admin loads and saves"),
+]
 
 ROOT = "/admin/taskyard/"
 _GONE = re.compile("there is no such schedule|schedule with ID .* doesn’t exist", re.IGNORECASE)

@@ -2,10 +2,12 @@
 
 import datetime as dt
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.db import connection
 from django.test import Client, override_settings
 
@@ -15,7 +17,10 @@ from taskyard.models import AuditEntry
 from tests.integration import test_plans as plans
 from tests.integration.shelf import statements
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.any_django("which index a statement takes is the server's doing"),
+]
 
 JOBS = "/admin/taskyard/job/"
 AUDIT = "/admin/taskyard/auditentry/"
@@ -39,18 +44,25 @@ QUESTIONS: dict[str, tuple[str, str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def filled(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """Fifty thousand jobs for all tests here, which only look at them; filling the table takes longer than they do."""
+    with django_db_blocker.unblock():
+        call_command("flush", verbosity=0, interactive=False)
+        plans.load()
+        ids = list(Job.objects.visible_to(None).order_by("id").values_list("id", flat=True)[::100])
+        Job.objects.filter(id__in=ids).update(tenant="acme")
+        plans.analyze()
+    yield
+    with django_db_blocker.unblock():
+        call_command("flush", verbosity=0, interactive=False)
+
+
 @pytest.fixture(autouse=True)
-def filled(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def asking(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     client.force_login(User.objects.create_superuser("ada"))
     # Less than there is, as in a table of ten million rows.
     monkeypatch.setattr(keyset, "MOST_LOOKED", 500)
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("TRUNCATE taskyard_job CASCADE")
-    plans.load()
-    ids = list(Job.objects.visible_to(None).order_by("id").values_list("id", flat=True)[::100])
-    Job.objects.filter(id__in=ids).update(tenant="acme")
-    plans.analyze()
 
 
 def asked_by(client: Client, page: str) -> tuple[Any, list[tuple[str, Any]]]:
@@ -60,6 +72,7 @@ def asked_by(client: Client, page: str) -> tuple[Any, list[tuple[str, Any]]]:
     return response, [(sql, params) for sql, params in seen if "taskyard_job" in sql and "EXPLAIN" not in sql]
 
 
+@pytest.mark.usefixtures("filled")
 def test_each_question_about_jobs_is_answered_through_an_index(client: Client) -> None:
     wrong = {}
     for name, (asked, index) in QUESTIONS.items():
@@ -75,6 +88,7 @@ def test_each_question_about_jobs_is_answered_through_an_index(client: Client) -
     assert not wrong, json.dumps(wrong, indent=1)
 
 
+@pytest.mark.usefixtures("filled")
 def test_people_of_a_tenant_ask_the_index_of_theirs(client: Client) -> None:
     with override_settings(TASKYARD={"TENANT_OF_USER": lambda user: "acme"}):
         for asked in ("", "?state=failed", "?state=unended", "?task=app.nothing"):
@@ -82,6 +96,7 @@ def test_people_of_a_tenant_ask_the_index_of_theirs(client: Client) -> None:
             assert {each for sql, params in seen for each in plans.indexes_of(sql, params)} == {TENANT}
 
 
+@pytest.mark.usefixtures("filled")
 def test_the_api_asks_through_the_same_indexes(client: Client) -> None:
     wrong = {}
     for name, (asked, index) in QUESTIONS.items():
@@ -98,6 +113,7 @@ def test_the_api_asks_through_the_same_indexes(client: Client) -> None:
     assert not wrong, json.dumps(wrong, indent=1)
 
 
+@pytest.mark.usefixtures("filled")
 def test_a_page_looks_at_no_more_rows_than_it_says(client: Client) -> None:
     way = find.find_page(find.JobFilter(task="app.unknown"), limit=50)
     assert (way.rows, way.is_cut) == ((), True)
@@ -106,12 +122,14 @@ def test_a_page_looks_at_no_more_rows_than_it_says(client: Client) -> None:
     assert newer <= keyset.MOST_LOOKED
 
 
+@pytest.mark.usefixtures("filled")
 def test_queues_are_shown_without_counting_a_backlog(client: Client) -> None:
     _, seen = asked_by(client, "/admin/taskyard/queuesetting/")
     found = {each for sql, params in seen for each in plans.indexes_of(sql, params)}
     assert "(whole table)" not in found, found
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_audit_is_read_backwards_by_its_key(client: Client) -> None:
     at = dt.datetime.now(dt.UTC)
     rows = (AuditEntry(at=at, who="zoe", kind="job", verb="retry", target=f"t{n % 1000}") for n in range(5000))

@@ -41,6 +41,17 @@ from tests.integration.verb_cases import TABLE, TOLD, Answer, Stage, Surface, as
 pytestmark = pytest.mark.django_db
 
 HOUR = dt.timedelta(hours=1)
+_ONE = (
+    pytest.mark.any_database("behind it are the functions, which are asked on each"),
+    pytest.mark.any_django("what is Django's on the way, tests of the API and of pages meet"),
+)
+
+
+def a_way_to_the_functions(test: Any) -> Any:
+    """Words are made a call, and its answer words again: no database and no version of Django tells them apart."""
+    for mark in _ONE:
+        test = mark(test)
+    return test
 
 
 @pytest.fixture(autouse=True)
@@ -350,11 +361,13 @@ HTTP = Surface("http", REQUESTS, request, NOT_OVER_HTTP)
 HTTP_BY_TOKEN = Surface("http by token", REQUESTS, request_by_token, NOT_OVER_HTTP)
 
 
+@a_way_to_the_functions
 @pytest.mark.parametrize("verb", REQUESTS)
 def test_a_request_answers_as_the_table_says(verb: str) -> None:
     ask(HTTP, verb)
 
 
+@a_way_to_the_functions
 @pytest.mark.parametrize("verb", ["job.show", "job.retry", "job.list", "many.retry", "queue.pause", "schedule.define"])
 def test_a_request_by_token_answers_as_the_table_says(verb: str) -> None:
     """One of each kind: behind the caller, everything is the same."""
@@ -366,6 +379,7 @@ def test_a_function_answers_as_the_table_says(verb: str) -> None:
     ask(FUNCTIONS, verb)
 
 
+@a_way_to_the_functions
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_a_command_answers_as_the_table_says(verb: str) -> None:
     ask(COMMAND_LINE, verb)

@@ -10,9 +10,9 @@ import pytest
 from tests.simulation.findings import FOUND
 
 ROOT = Path(__file__).parents[2]
-#: Seeds of one slice, and where slices begin.
+#: Seeds of one slice, and where slices begin. `make simulate` goes on from there.
 SLICE = 500
-SLICES = range(0, 2000, SLICE)
+SLICES = range(0, 1000, SLICE)
 #: Within so many seeds each planted fault is found.
 ENOUGH = 400
 
