@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client, override_settings
 
-from taskyard.models import Schedule, Worker
+from taskyard.models import ApiToken, Schedule, Worker
 from taskyard.tasks.doors import door, open_door
 from tests.integration.forms import sent_by
 from tests.integration.verb_cases import TABLE, TOLD, Answer, Stage, Surface, ask, tenant_of
@@ -79,6 +79,10 @@ PAGES: dict[str, Callable[..., Any]] = {
     "queue.resume": send("queuesetting/resume/held/"),
     "queue.limit": send("queuesetting/limit/{queue}/", max_running="3"),
     "queue.clear": send("queuesetting/clear/{queue}/"),
+    "tenant.list": look("tenantsetting/"),
+    "tenant.pause": send("tenantsetting/pause/globex/"),
+    "tenant.resume": send("tenantsetting/resume/{tenant}/"),
+    "tenant.limit": send("tenantsetting/limit/{tenant}/", weight="3", max_running="3"),
     "worker.list": look("worker/"),
     "worker.stop": send("worker/{worker_id}/stop/"),
     "schedule.list": look("schedule/"),
@@ -91,6 +95,8 @@ PAGES: dict[str, Callable[..., Any]] = {
     "schedule.define": define,
     "schedule.remove": send("schedule/{schedule_id}/delete/", post="yes"),
     "auditentry.list": look("auditentry/"),
+    "apitoken.list": look("apitoken/"),
+    "apitoken.revoke": send("apitoken/{token_id}/revoke/"),
 }
 
 
@@ -99,7 +105,9 @@ def use(page: Any, user: User, stage: Stage) -> tuple[Answer, str]:
     client.force_login(user)
     row = Schedule.objects.filter(name=stage.schedule).first()
     worker = Worker.objects.get(name=stage.worker)
-    response = page(client, {**vars(stage), "schedule_id": row.pk if row else 0, "worker_id": worker.pk})
+    token = ApiToken.objects.filter(prefix=stage.token).first()
+    keys = {"schedule_id": row.pk if row else 0, "worker_id": worker.pk, "token_id": token.pk if token else 0}
+    response = page(client, {**vars(stage), **keys})
     if response.status_code == 403:
         return Answer.NOT_ALLOWED, ""
     if response.status_code == 302:
@@ -112,24 +120,16 @@ def use(page: Any, user: User, stage: Stage) -> tuple[Answer, str]:
     return Answer.DONE, text
 
 
-_NO_TENANTS = "there is no page of tenants yet: the command line and the API have them"
 _AT_A_TERMINAL = "with --dry-run before it, by whoever watches how it goes"
-_NO_SECRETS = "a secret that is shown on a page stays in browsers and in what stands before them; so for its kind"
 WITHOUT = {
     "job.enqueue": "arguments are what code says, with types; a job that is there already is copied",
     "job.prune": "deletes what nothing brings back: RETENTION does it by itself",
     "job.count_prunable": "comes before the one above",
-    "tenant.list": _NO_TENANTS,
-    "tenant.pause": _NO_TENANTS,
-    "tenant.resume": _NO_TENANTS,
-    "tenant.limit": _NO_TENANTS,
     "schedule.run_declared": "those of other clocks may have no row, and so no page; those with one have Run now",
     "schedule.backfill": _AT_A_TERMINAL,
     "schedule.look_ahead": _AT_A_TERMINAL,
     "schedule.cancel_backfill": "a back-fill is ended where it was begun",
-    "apitoken.list": _NO_SECRETS,
-    "apitoken.create": _NO_SECRETS,
-    "apitoken.revoke": _NO_SECRETS,
+    "apitoken.create": "a secret that is shown on a page stays in browsers and in what stands before them",
     **{verb: "their pages are being built" for verb in TABLE if verb.startswith("saga.")},
 }
 ADMIN = Surface("admin", PAGES, use, WITHOUT)

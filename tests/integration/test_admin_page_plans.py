@@ -129,6 +129,16 @@ def test_queues_are_shown_without_counting_a_backlog(client: Client) -> None:
     assert "(whole table)" not in found, found
 
 
+@pytest.mark.usefixtures("filled")
+def test_tenants_are_found_and_counted_without_reading_a_backlog(client: Client) -> None:
+    for asked in ("", "?only=work", "?only=paused", "?q=ac"):
+        response, seen = asked_by(client, f"/admin/taskyard/tenantsetting/{asked}")
+        found = {each for sql, params in seen for each in plans.indexes_of(sql, params)}
+        assert "(whole table)" not in found, (asked, found)
+        assert "LIMIT" in seen[-1][0]
+    assert not response.context["cl"].is_short
+
+
 @pytest.mark.django_db(transaction=True)
 def test_the_audit_is_read_backwards_by_its_key(client: Client) -> None:
     at = dt.datetime.now(dt.UTC)

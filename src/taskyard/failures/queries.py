@@ -18,6 +18,7 @@ from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, UUIDField
 
 from taskyard.failures.models import Failure, FailureGroup
 from taskyard.failures.states import Said, State, state_now
+from taskyard.jobs.pages.tenants import count_each, names_in
 from taskyard.jobs.rows.sql import Sql
 from taskyard.settings import get_settings
 
@@ -135,6 +136,17 @@ def is_there(fingerprint: str, *, tenant: str | None = None) -> bool:
 def count_by_tenant(tenant: str | None = None) -> dict[str, int]:
     """How many jobs of each tenant stand failed, by its name; what has no tenant is under the empty one."""
     return dict(_failures(tenant).values_list("tenant").annotate(n=Count("pk")).order_by())
+
+
+def tenants_with_failures() -> list[str]:
+    """Tenants of which jobs stand failed, up to twenty thousand, by one probe of an index each."""
+    return names_in("taskyard_failure")
+
+
+def count_some(tenants: Sequence[str]) -> dict[str, int]:
+    """How many jobs of each of these stand failed, by counts that stop."""
+    counts = count_each("taskyard_failure", "tenant = %s", [[tenant] for tenant in tenants])
+    return dict(zip(tenants, counts, strict=True))
 
 
 def _page(

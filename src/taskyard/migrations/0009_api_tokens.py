@@ -22,6 +22,6 @@ class Migration(migrations.Migration):
                 ("last_used_at", models.DateTimeField(null=True)),
                 ("revoked_at", models.DateTimeField(null=True)),
             ],
-            options={"default_permissions": ("view", "add", "delete")},
+            options={"default_permissions": ("view", "add", "delete"), "verbose_name": "API token"},
         ),
     ]

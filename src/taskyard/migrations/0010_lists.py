@@ -24,4 +24,15 @@ class Migration(migrations.Migration):
                 "verbose_name": "queue",
             },
         ),
+        migrations.AlterModelOptions(
+            name="tenantsetting",
+            options={
+                "permissions": [
+                    ("view_tenant", "Can view tenants"),
+                    ("pause_tenant", "Can pause and resume tenants"),
+                    ("limit_tenant", "Can limit tenants and weigh them"),
+                ],
+                "verbose_name": "tenant",
+            },
+        ),
     ]

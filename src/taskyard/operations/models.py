@@ -102,6 +102,7 @@ class ApiToken(models.Model):
     class Meta:
         app_label = "taskyard"
         default_permissions = ("view", "add", "delete")
+        verbose_name = "API token"
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix})"

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from taskyard.errors import TaskyardError, UnknownTenant
-from taskyard.failures.queries import count_by_tenant
+from django.db.models import Q
+
+from taskyard.errors import ConfigurationError, TaskyardError, TenantNotReady, UnknownTenant
+from taskyard.failures.queries import count_by_tenant, count_some, tenants_with_failures
 from taskyard.jobs import queries
 from taskyard.jobs.models import Job
+from taskyard.jobs.pages import tenants as pages
+from taskyard.jobs.pages.keyset import MOST_LOOKED, Page
+from taskyard.jobs.pages.tenants import TenantWork
 from taskyard.jobs.queries import TenantOverview
 from taskyard.operations.acting import holding
 from taskyard.operations.acting.actor import Actor
@@ -19,12 +26,101 @@ from taskyard.tenancy import tenant_context
 from taskyard.tenancy.context import find_tenancy
 
 _SECOND = dt.timedelta(seconds=1)
+_LIMITED = ~Q(weight=1) | Q(max_running__isnull=False) | Q(rate__isnull=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TenantGlance:
+    """One tenant as a page shows it. Counts stop, see :data:`taskyard.jobs.pages.tenants.MOST_COUNTED`."""
+
+    name: str
+    #: ``ready``, ``not ready`` or ``unknown``; empty: nobody can tell, as where the project has no tenancy.
+    state: str
+    #: Of one that is not ready.
+    why_not: str
+    work: TenantWork
+    #: Jobs that stand failed.
+    failed: int
+    #: What operators said of it, if anything.
+    setting: TenantSetting | None
 
 
 @verb("tenant", "view_tenant", reads=True)
 def list_(actor: Actor) -> list[TenantOverview]:
     """Tenants that have jobs waiting, running or failed; to one of a tenant, that one alone."""
     return queries.tenant_overview(count_by_tenant(actor.tenant), tenant=actor.tenant)
+
+
+def page(actor: Actor, *, only: str = "", prefix: str = "", after: str = "", limit: int = 50) -> Page[TenantGlance]:
+    """The next tenants by name behind ``after``, for pages that are to come up at once; to one of a tenant, that one.
+
+    Those that the project lists, that have work or failures, or of which something was said. ``only``: those that are
+    ``paused`` or ``limited``, or have ``work``. Of each source 20,000 names are looked at; if there may be more the
+    page is cut, and no other goes on there.
+    """
+    actor.require("view_tenant")
+    listed, is_cut = _listed()
+    work = pages.find_work(actor.tenant)
+    if actor.tenant is not None:
+        names, is_cut = {actor.tenant} - {""}, False
+    elif only in ("paused", "limited"):
+        rows = TenantSetting.objects.paused() if only == "paused" else TenantSetting.objects.filter(_LIMITED)
+        names, is_cut = set(_names(rows)), False
+    elif only == "work":
+        names, is_cut = work.names, work.is_cut
+    else:
+        names = {*(listed or ()), *work.names, *_names(TenantSetting.objects.all()), *tenants_with_failures()}
+        is_cut = is_cut or work.is_cut
+    found = sorted(name for name in names if name.startswith(prefix) and name > after)
+    shown = found[:limit]
+    return Page(_glances(shown, listed, work), (shown[-1],) if len(found) > limit else None, is_cut=is_cut)
+
+
+def _names(rows: Any) -> list[str]:
+    return list(rows.order_by("pk").values_list("pk", flat=True)[:MOST_LOOKED])
+
+
+def _listed() -> tuple[dict[str, str] | None, bool]:
+    """Tenants as the project lists them, with the reason why one cannot be worked for; whether there are more."""
+    tenancy = find_tenancy()
+    if tenancy is None:
+        return None, False
+    try:
+        found = dict(itertools.islice(tenancy.listed(), MOST_LOOKED))
+    except ConfigurationError:
+        # Nobody has said which there are.
+        return None, False
+    return found, len(found) == MOST_LOOKED
+
+
+def _glances(names: Sequence[str], listed: Mapping[str, str] | None, work: pages.Work) -> tuple[TenantGlance, ...]:
+    settings = TenantSetting.objects.in_bulk(names)
+    works, failed = pages.work_of(names, work), count_some(names)
+    rows = []
+    for name in names:
+        state, why_not = _state_of(name, listed)
+        rows.append(
+            TenantGlance(name=name, state=state, why_not=why_not, work=works[name], failed=failed[name],
+                         setting=settings.get(name))
+        )  # fmt: skip
+    return tuple(rows)
+
+
+def _state_of(name: str, listed: Mapping[str, str] | None) -> tuple[str, str]:
+    if listed is None:
+        return "", ""
+    if name in listed:
+        return ("not ready", listed[name]) if listed[name] else ("ready", "")
+    try:
+        with tenant_context(name):
+            # Known and not listed: the project's listing and its look-up say different things.
+            return "", ""
+    except UnknownTenant:
+        return "unknown", ""
+    except TenantNotReady as error:
+        return "not ready", error.reason
+    except TaskyardError as error:
+        return "", str(error)
 
 
 @verb("tenant", "pause_tenant", for_all=True)

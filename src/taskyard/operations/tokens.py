@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from taskyard.enqueue import control_alias
 from taskyard.errors import NotAllowed, NotFound, TaskyardError
+from taskyard.jobs.pages.keyset import Page, page_of, place_from
 from taskyard.operations.acting.actor import Actor
 from taskyard.operations.acting.entries import Deed, together, write_down
 from taskyard.operations.acting.verbs import all_verbs, verb
@@ -48,6 +49,23 @@ class NewToken:
 def list_(actor: Actor) -> list[ApiToken]:
     """Those that exist for the actor, the latest first; of none of them the secret."""
     return list(_visible(actor).order_by("-created_at", "-id"))
+
+
+def page(actor: Actor, *, text: str = "", after: str = "", limit: int = 50) -> Page[ApiToken]:
+    """The same as a page of a list of any length; ``text``: the part of one that is shown, or how its name begins."""
+    actor.require("view_apitoken")
+    wanted = Q(prefix=text) | Q(name__startswith=text) if text else Q()
+    place = place_from(after, ApiToken, order=("id",)) if after else None
+    return page_of(_visible(actor), ("id",), wanted=wanted, after=place, limit=limit)
+
+
+def find(actor: Actor, token: int) -> ApiToken:
+    """One of them by its primary key; raises :class:`~taskyard.errors.NotFound`."""
+    actor.require("view_apitoken")
+    row: ApiToken | None = _visible(actor).filter(pk=token).first()
+    if row is None:
+        raise NotFound("token", token)
+    return row
 
 
 @verb("apitoken", "add_apitoken")

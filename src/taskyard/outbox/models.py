@@ -174,6 +174,7 @@ class TenantSetting(models.Model):
 
     class Meta:
         app_label = "taskyard"
+        verbose_name = "tenant"
         permissions: ClassVar[list[Any]] = [
             ("view_tenant", "Can view tenants"),
             ("pause_tenant", "Can pause and resume tenants"),

@@ -14,7 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
 from taskyard.admin.verbs import actor_of
-from taskyard.errors import NotAllowed, NotFound, TaskyardError
+from taskyard.errors import NotAllowed, NotFound, TaskyardError, UnknownQueue, UnknownTenant
 from taskyard.operations.acting.verbs import find_verb
 
 _PAGE = "admin/taskyard/ask.html"
@@ -97,7 +97,7 @@ def answered(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     def answer(*args: Any, **kwargs: Any) -> HttpResponse:
         try:
             return view(*args, **kwargs)
-        except NotFound as error:
+        except (NotFound, UnknownQueue, UnknownTenant) as error:
             raise Http404(str(error)) from error
         except NotAllowed as error:
             raise PermissionDenied(str(error)) from error

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 
 from taskyard.admin.jobs import facts
 from taskyard.admin.pages.asking import answered, open_verbs
-from taskyard.admin.pages.lists import Choice
+from taskyard.admin.pages.lists import Choice, TenantFilter
 from taskyard.admin.pages.mending import VERBS, Mending, fits
 from taskyard.admin.pages.shown import SIGNS, ago, badge, exact, named, shortened, sparkline
 from taskyard.admin.verbs import actor_of
@@ -54,7 +54,7 @@ class FailureAdmin(Mending):
     """Groups, those that failed last first."""
 
     list_display = ("told", "count", "tenants", "trend", "last", "first", "state_now")
-    list_filter = (StateFilter,)
+    list_filter = (StateFilter, TenantFilter)
     search_fields = ("task",)
     search_help_text = "The beginning of a task's name, or the fingerprint of a group."
     permission = "view_failure"
@@ -75,7 +75,8 @@ class FailureAdmin(Mending):
         state, text = str(shown.params.get("state", "")), shown.query.strip()
         is_any = state == _ANY or _is_fingerprint(text)
         asked = {"fingerprint": text} if _is_fingerprint(text) else {"task": f"{text}*" if text else ""}
-        wanted = GroupFilter(state="" if is_any else state or "open", empty=is_any, **asked)
+        tenant = shown.params.get("tenant")
+        wanted = GroupFilter(state="" if is_any else state or "open", empty=is_any, tenant=tenant, **asked)
         limit = self.list_per_page
         found = failures.list_(actor_of(request), wanted, after=_place_of(after), limit=limit + 1)
         last = GroupPlace.of(found[limit - 1]) if len(found) > limit else None

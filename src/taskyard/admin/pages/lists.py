@@ -45,6 +45,7 @@ class KeysetList(ChangeList):
         self.show_admin_actions = bool(self.result_list)
         self.paginator = None
         self.is_first = not after
+        self.back, self.on = shown.turning
         self.first_at = self.get_query_string()
         self.next_at = self.get_query_string({AFTER: place_text(self.page.after)}) if self.page.after else ""
 
@@ -60,6 +61,8 @@ class Listed(admin.ModelAdmin):  # type: ignore[type-arg]
     sortable_by = ()
     #: The permission that shows these, and what else may stand in the address of the list.
     permission: ClassVar[str]
+    #: Where the links below the list lead: to its first page, and to the next one.
+    turning: ClassVar[tuple[str, str]] = ("Newest", "Older")
     asked: ClassVar[tuple[str, ...]] = ()
 
     class Media:

@@ -22,7 +22,7 @@ from taskyard.jobs.pages.queues import MOST_COUNTED, QueueGlance
 from taskyard.monitoring.words import duration
 from taskyard.operations import queues
 from taskyard.operations.bulk import order
-from taskyard.outbox.models import QueueSetting
+from taskyard.outbox.models import QueueSetting, TenantSetting
 
 _VERBS = ("pause", "resume", "limit", "clear")
 
@@ -141,7 +141,7 @@ class QueueAdmin(Listed):
         return {"title": f"{verb} {queue}", "button": verb, "back": self.at("changelist")}
 
 
-def limits(row: QueueSetting) -> str:
+def limits(row: QueueSetting | TenantSetting) -> str:
     """What is said of how much may run."""
     most = f"at most {row.max_running:,} at a time" if row.max_running is not None else ""
     rate = f"{row.rate:g} starts in {duration(row.rate_seconds)}" if row.rate is not None else ""

@@ -18,6 +18,7 @@ SIGNS = {
     "pending": "○", "queued": "◐", "running": "▶", "waiting": "…", "retrying": "↻", "succeeded": "✓", "failed": "✗",
     "cancelled": "–", "alive": "✓", "stopping": "◐", "silent": "✗", "paused": "‖", "open": "✗", "snoozed": "◐",
     "resolved": "✓", "completed": "✓", "stale": "✗",
+    "ready": "✓", "not ready": "◐", "unknown": "✗", "good": "✓", "expired": "–", "revoked": "✗",
 }  # fmt: skip
 
 
@@ -25,7 +26,7 @@ def badge(state: str, more: str = "") -> SafeString:
     """A state as a word with its sign."""
     return format_html(
         '<span class="taskyard-state taskyard-is-{}"><span aria-hidden="true">{}</span> {}{}</span>',
-        state, SIGNS.get(state, "·"), state, f", {more}" if more else "",
+        state.replace(" ", "-"), SIGNS.get(state, "·"), state, f", {more}" if more else "",
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def glance(now: dt.datetime, *, tenant: str | None = None, known: tuple[str, ...
     def queue(name: str) -> QueueGlance:
         return found.setdefault(name, QueueGlance(name))
 
-    for name in _names_of_due():
+    for name in names_of_due():
         due, oldest = _due(name, tenant)
         if due or tenant is None:
             queue(name).due, queue(name).oldest_due_at = due, oldest
@@ -72,8 +72,8 @@ def _due_rows(tenant: str | None = None) -> JobQuerySet:
     return Job.objects.visible_to(tenant).filter(lane=LANE_DUE)
 
 
-def _names_of_due() -> Iterator[str]:
-    """One probe of the index for each: reading them all would take as long as the backlog is."""
+def names_of_due() -> Iterator[str]:
+    """Queues in which something is due, of anybody's: one probe of the index for each, however long the backlog is."""
     last = ""
     while True:
         first = _due_rows().filter(queue__gt=last).order_by("queue", "-priority").values_list("queue", flat=True)[:1]
@@ -83,7 +83,8 @@ def _names_of_due() -> Iterator[str]:
         yield (last := names[0])
 
 
-def _priorities(queue: str) -> Iterator[int]:
+def priorities(queue: str) -> Iterator[int]:
+    """Priorities in which something is due in a queue, in the same way."""
     last = 2**15 - 1
     while True:
         below = _due_rows().filter(queue=queue, priority__lt=last).order_by("-priority")
@@ -95,7 +96,7 @@ def _priorities(queue: str) -> Iterator[int]:
 
 def _due(queue: str, tenant: str | None) -> tuple[int, dt.datetime | None]:
     # The index has the priority before the tenant: for one tenant each priority is asked by itself.
-    parts = [{}] if tenant is None else [{"priority": priority} for priority in _priorities(queue)]
+    parts = [{}] if tenant is None else [{"priority": priority} for priority in priorities(queue)]
     rows = [_due_rows(tenant).filter(queue=queue, **part) for part in parts]
     count = 0
     for part in rows:
