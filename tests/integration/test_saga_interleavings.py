@@ -38,7 +38,7 @@ def test_verbs_while_workers_run_put_no_two_of_them_into_a_step_and_lose_no_tran
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Elsewhere a connection for each actor takes long.
-    play(range(30 if connection.vendor == "postgresql" else 8), monkeypatch)
+    print(play(range(30 if connection.vendor == "postgresql" else 8), monkeypatch))
 
 
 @pytest.mark.verify
