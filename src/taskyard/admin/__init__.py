@@ -3,5 +3,6 @@
 from taskyard.admin import records, schedules
 from taskyard.admin.jobs import jobs
 from taskyard.admin.pages import audit, batches, failures, queues, workers
+from taskyard.admin.sagas import sagas
 
-__all__ = ["audit", "batches", "failures", "jobs", "queues", "records", "schedules", "workers"]
+__all__ = ["audit", "batches", "failures", "jobs", "queues", "records", "sagas", "schedules", "workers"]

@@ -17,7 +17,9 @@ from taskyard.admin.words import distance, moment
 SIGNS = {
     "pending": "○", "queued": "◐", "running": "▶", "waiting": "…", "retrying": "↻", "succeeded": "✓", "failed": "✗",
     "cancelled": "–", "alive": "✓", "stopping": "◐", "silent": "✗", "paused": "‖", "open": "✗", "snoozed": "◐",
-    "resolved": "✓", "completed": "✓", "stale": "✗",
+    "resolved": "✓", "completed": "✓", "stale": "✗", "skipped": "–",
+    "needs_attention": "!", "compensating": "↩", "compensated": "↩", "compensation_queued": "◐",
+    "compensation_retrying": "↻", "compensation_failed": "✗", "compensation_skipped": "–",
 }  # fmt: skip
 
 
@@ -25,7 +27,7 @@ def badge(state: str, more: str = "") -> SafeString:
     """A state as a word with its sign."""
     return format_html(
         '<span class="taskyard-state taskyard-is-{}"><span aria-hidden="true">{}</span> {}{}</span>',
-        state, SIGNS.get(state, "·"), state, f", {more}" if more else "",
+        state, SIGNS.get(state, "·"), state.replace("_", " "), f", {more}" if more else "",
     )  # fmt: skip
 
 
