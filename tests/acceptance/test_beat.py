@@ -1,8 +1,6 @@
 """Celery's own ``beat`` command with our schedulers: several at once, and one of them killed."""
 
 import datetime as dt
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ import pytest
 from taskyard.jobs.models import Job
 from taskyard.schedules import Every
 from taskyard.schedules.models import Occurrence, Schedule
+from tests import nursery
 from tests.beat_tables import beat_tables
 from tests.servers import wait_until
 from tests.workers import Project, WorkerProcess
@@ -26,11 +25,9 @@ COMPAT = "taskyard.compat.django_celery_beat:DatabaseScheduler"
 
 @contextmanager
 def beat(project: Project, scheduler: str, log: Path) -> Iterator[WorkerProcess]:
-    command = [sys.executable, "-m", "celery", "-A", "taskyard", "beat", "-S", scheduler, "--pidfile=", "-l", "info"]
+    command = ["-m", "celery", "-A", "taskyard", "beat", "-S", scheduler, "--pidfile=", "-l", "info"]
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=project.environment(), stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        process = nursery.start(command, cwd=ROOT, env=project.environment(), stdout=out)
     started = WorkerProcess(process, log)
     try:
         yield started

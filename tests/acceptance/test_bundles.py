@@ -13,7 +13,7 @@ from tests.workers import Project, wait_for_state, wait_until_idle
 pytestmark = pytest.mark.django_db(transaction=True)
 
 #: Enough that some are bundled: the first ones tell how long they take.
-MANY = 400
+MANY = 200
 
 
 def enqueue(count: int, **options: object) -> list[str]:

@@ -4,11 +4,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.servers import wait_until
-from tools.tiers import Lanes, Report, Run, environment
+from tools.tiers import DATABASES, Lanes, Report, Run, environment, main_environment
 
 #: Says a line, waits until its partner has started, says another one.
 TWO_LINES_AROUND_THE_OTHER = """
@@ -69,6 +70,14 @@ def test_two_runs_on_one_server_have_databases_of_their_own(database: str) -> No
         for _ in range(2)
     }
     assert len(names) == 2
+
+
+def test_what_is_the_same_with_each_database_runs_with_one_of_them() -> None:
+    planned: list[Run] = []
+    main_environment(Report(), SimpleNamespace(add=planned.extend))
+    chosen = {run.label: run.command[-1] for run in planned if "tests/integration" in run.command}
+    assert len(chosen) == len(DATABASES)
+    assert [label for label, words in chosen.items() if "any_database" not in words] == ["integration on sqlite"]
 
 
 def test_runs_write_bytecode_and_take_no_name_from_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
