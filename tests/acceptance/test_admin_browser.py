@@ -85,9 +85,10 @@ def look_without_javascript(browser: Any, cookies: Any, *, page_at: str) -> None
 def test_failed_jobs_are_retried_on_a_narrow_dark_page_without_javascript(cookies: Any, live_server: Any) -> None:
     now = timezone.now()
     error = {"type": "builtins.ValueError", "message": "a long sentence about row 17 " * 5, "reason": ""}
-    jobs = [put(now, state="failed", finished_at=now, attempt=1, error=error, queue="low", tenant="acme") for _ in range(3)]
+    said = {"state": "failed", "finished_at": now, "attempt": 1, "error": error, "queue": "low", "tenant": "acme"}
+    jobs = [put(now, **said) for _ in range(3)]
     tokens.create(Actor.system("boot"), "a program of the reporting department", scopes=["read", "retry_job"])
-    TenantSetting.objects.pause(["acme", "a-tenant-whose-name-is-as-long-as-it-may-be-so-that-it-has-to-be"], now)
+    TenantSetting.objects.pause(["acme", "a-tenant-with-a-name-that-is-almost-as-long-as-one-may-be"], now)
     with browsers.chromium() as browser:
         context = browser.new_context(
             java_script_enabled=False, viewport={"width": 320, "height": 640}, color_scheme="dark"

@@ -95,7 +95,7 @@ class TokenAdmin(Listed):
     def verbs(self, row: Any) -> SafeString:
         """What may be done."""
         if not row.may_revoke:
-            return format_html("&nbsp;")
+            return SafeString("&nbsp;")
         return format_html('<a class="taskyard-button" href="{}">Revoke</a>', self.at("revoke", row.pk))
 
     # -- the verb -----------------------------------------------------------------------------------------------------
