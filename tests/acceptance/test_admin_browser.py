@@ -9,6 +9,8 @@ from django.test import Client
 from django.utils import timezone
 
 from taskyard.jobs.models import Job
+from taskyard.models import TenantSetting
+from taskyard.operations import Actor, tokens
 from taskyard.schedules import Every
 from taskyard.schedules.models import Schedule
 from tests import browsers
@@ -83,7 +85,10 @@ def look_without_javascript(browser: Any, cookies: Any, *, page_at: str) -> None
 def test_failed_jobs_are_retried_on_a_narrow_dark_page_without_javascript(cookies: Any, live_server: Any) -> None:
     now = timezone.now()
     error = {"type": "builtins.ValueError", "message": "a long sentence about row 17 " * 5, "reason": ""}
-    jobs = [put(now, state="failed", finished_at=now, attempt=1, error=error, queue="low") for _ in range(3)]
+    said = {"state": "failed", "finished_at": now, "attempt": 1, "error": error, "queue": "low", "tenant": "acme"}
+    jobs = [put(now, **said) for _ in range(3)]
+    tokens.create(Actor.system("boot"), "a program of the reporting department", scopes=["read", "retry_job"])
+    TenantSetting.objects.pause(["acme", "a-tenant-with-a-name-that-is-almost-as-long-as-one-may-be"], now)
     with browsers.chromium() as browser:
         context = browser.new_context(
             java_script_enabled=False, viewport={"width": 320, "height": 640}, color_scheme="dark"
@@ -100,7 +105,8 @@ def leaf_and_retry(page: Any, site: str, job: Any) -> list[str]:
     from playwright.sync_api import expect
 
     wide = []
-    for path in ("job/", f"job/{job}/change/", "failuregroup/", "batch/", "queuesetting/", "worker/", "auditentry/"):
+    for path in ("job/", f"job/{job}/change/", "failuregroup/", "batch/", "queuesetting/", "worker/", "auditentry/",
+                 "tenantsetting/", "tenantsetting/limit/acme/", "apitoken/"):  # fmt: skip
         page.goto(f"{site}/admin/taskyard/{path}")
         # Nor may a list hide columns behind a scroll bar of its own.
         lists = "[...document.querySelectorAll('.results, .taskyard-wide')].some(it => it.scrollWidth > it.clientWidth)"

@@ -137,10 +137,16 @@ def test_names_and_counts_are_looked_at_so_far_and_the_page_says_so(
         **{f"t{number:02}": 1 for number in range(12)}, "t03": 4,
     }  # fmt: skip
     assert not client.get(PAGE).context["cl"].is_short
-    monkeypatch.setattr(tenants, "MOST_LOOKED", 7)
+    monkeypatch.setattr(tenants, "_MOST_NAMED", 7)
+    monkeypatch.setattr(tenants, "_FEWEST", 1)
     short = client.get(PAGE)
-    assert len(rows_of(short)) == 7
-    assert "tenants may be missing here" in text_of(short)
+    assert {name: each.work.waiting for name, each in rows_of(short).items()} == {
+        **{f"t{number:02}": 1 for number in range(7)}, "t03": 4,
+    }  # fmt: skip
+    assert "some may be missing here" in text_of(short)
+    # What is looked for is found all the same, and so is what comes behind.
+    assert set(rows_of(client.get(f"{PAGE}?q=t1"))) == {"t10", "t11"}
+    assert set(rows_of(client.get(f"{PAGE}?after=t08"))) == {"t09", "t10", "t11"}
 
 
 def test_people_of_a_tenant_see_theirs_alone_and_say_nothing_of_it(client: Client) -> None:

@@ -54,13 +54,14 @@ def list_(actor: Actor) -> list[TenantOverview]:
 def page(actor: Actor, *, only: str = "", prefix: str = "", after: str = "", limit: int = 50) -> Page[TenantGlance]:
     """The next tenants by name behind ``after``, for pages that are to come up at once; to one of a tenant, that one.
 
-    Those that the project lists, that have work or failures, or of which something was said. ``only``: those that are
-    ``paused`` or ``limited``, or have ``work``. Of each source 20,000 names are looked at; if there may be more the
-    page is cut, and no other goes on there.
+    Those that the project lists (20,000 of them), that have work or failures, or of which something was said. ``only``:
+    those that are ``paused`` or ``limited``, or have ``work``. Work of others than the project lists is looked for
+    among so many names and jobs; if there may be more the page is cut.
     """
     actor.require("view_tenant")
     listed, is_cut = _listed()
-    work = pages.find_work(actor.tenant)
+    start = max(prefix, after)
+    work = pages.find_work(actor.tenant, start=start)
     if actor.tenant is not None:
         names, is_cut = {actor.tenant} - {""}, False
     elif only in ("paused", "limited"):
@@ -69,7 +70,8 @@ def page(actor: Actor, *, only: str = "", prefix: str = "", after: str = "", lim
     elif only == "work":
         names, is_cut = work.names, work.is_cut
     else:
-        names = {*(listed or ()), *work.names, *_names(TenantSetting.objects.all()), *tenants_with_failures()}
+        failed = {*tenants_with_failures(), *(tenants_with_failures(start) if start else ())}
+        names = {*(listed or ()), *work.names, *_names(TenantSetting.objects.all()), *failed}
         is_cut = is_cut or work.is_cut
     found = sorted(name for name in names if name.startswith(prefix) and name > after)
     shown = found[:limit]

@@ -42,7 +42,7 @@ class TenantLimitForm(LimitForm):
 class OnlyFilter(Choice):
     """Those that somebody said something of, or that have something to do."""
 
-    title = "what is so"
+    title = "state"
     parameter_name = "only"
 
     def words(self, actor: Actor) -> list[tuple[str, str]]:
@@ -100,7 +100,7 @@ class TenantAdmin(Listed):
         name = row.links.to("job", each.name, text=each.name)
         state = badge(each.state) if each.state else ""
         why = format_html('<span class="taskyard-reason">{}</span>', each.why_not) if each.why_not else ""
-        return format_html("{} {}{}{}", name, state, why, _paused(each.setting))
+        return format_html("{} {} {} {}", name, state, why, _paused(each.setting))
 
     @admin.display(description="waiting")
     def waiting(self, row: Any) -> str:

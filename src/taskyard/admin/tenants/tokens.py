@@ -26,7 +26,7 @@ from taskyard.operations.models import ApiToken
 class TokenAdmin(Listed):
     """One page, which is the list. None is made here: a secret on a page stays in browsers and what is before them."""
 
-    list_display = ("called", "state_now", "opens", "whose", "began", "last", "verbs")
+    list_display = ("called", "state_now", "opens", "owner", "began", "last", "verbs")
     list_display_links = None
     search_fields = ("name",)
     search_help_text = "The part of a token that is shown, or the beginning of its name."
@@ -36,7 +36,8 @@ class TokenAdmin(Listed):
         return ApiToken.objects.none()
 
     def find_page(self, request: HttpRequest, shown: Any, after: str) -> Page[Any]:
-        found: Page[Any] = tokens.page(actor_of(request), text=shown.query.strip(), after=after, limit=self.list_per_page)
+        actor, text = actor_of(request), shown.query.strip()
+        found: Page[Any] = tokens.page(actor, text=text, after=after, limit=self.list_per_page)
         names = names_of({each for row in found.rows for each in (row.user, row.created_by)})
         may_revoke = bool(open_verbs(request, "apitoken", ["revoke"]))
         for row in found.rows:
@@ -75,7 +76,7 @@ class TokenAdmin(Listed):
         return ", ".join(row.scopes)
 
     @admin.display(description="for")
-    def whose(self, row: Any) -> str:
+    def owner(self, row: Any) -> str:
         """Whose things it is for, and in whose name it acts."""
         of = "all tenants" if row.tenant is None else row.tenant or "no tenant"
         return f"{of}, as {row.names[row.user]}" if row.user else of
@@ -91,10 +92,10 @@ class TokenAdmin(Listed):
         return ago(row.last_used_at)
 
     @admin.display(description="")
-    def verbs(self, row: Any) -> SafeString | str:
+    def verbs(self, row: Any) -> SafeString:
         """What may be done."""
         if not row.may_revoke:
-            return ""
+            return SafeString("&nbsp;")
         return format_html('<a class="taskyard-button" href="{}">Revoke</a>', self.at("revoke", row.pk))
 
     # -- the verb -----------------------------------------------------------------------------------------------------

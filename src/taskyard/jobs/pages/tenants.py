@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskyard.jobs.models import Job
-from taskyard.jobs.pages.keyset import MOST_LOOKED
 from taskyard.jobs.pages.queues import MOST_COUNTED as MOST_READ
 from taskyard.jobs.pages.queues import names_of_due, priorities
 from taskyard.jobs.rows.sql import TABLE, Sql
@@ -17,6 +16,8 @@ from taskyard.settings import get_settings
 
 #: Rows that are counted of one tenant: a page shows fifty of them.
 MOST_COUNTED = 1_000
+#: Names that are looked for among what is due, in all queues and priorities together; and of each, the fewest.
+_MOST_NAMED, _FEWEST = 2_000, 50
 #: Names by one statement: MySQL and MariaDB end a recursion after a thousand steps.
 _NAMES_AT_ONCE = 500
 #: Most parts of one UNION.
@@ -38,13 +39,15 @@ class TenantWork:
 class Work:
     """Who has something to do, as far as one look goes."""
 
-    #: Queues and priorities in which something of a tenant is due.
+    #: Queues and priorities in which something is due, and for tenants that were found there, in which of them.
+    places: Sequence[tuple[str, int]]
     due: Mapping[str, Sequence[tuple[str, int]]]
     #: Of those that wait for their time, how many; None: more than anybody counts.
     later: Mapping[str, int] | None
     #: In the broker's window, by tenant and state.
     out: Mapping[tuple[str, str], int]
-    #: There may be others.
+    #: There may be others: due in more places, and waiting or running at all.
+    is_cut_due: bool = False
     is_cut: bool = False
 
     @property
@@ -53,21 +56,29 @@ class Work:
         return {*self.due, *(self.later or ()), *(name for name, _ in self.out)} - {""}
 
 
-def find_work(tenant: str | None = None) -> Work:
-    """Who has something waiting or running; ``tenant``: whether that one has."""
-    due, is_cut = _due_of(tenant) if tenant else _due()
+def find_work(tenant: str | None = None, *, start: str = "") -> Work:
+    """Who has something waiting or running; ``tenant``: whether that one has.
+
+    Where more have than are looked for, those are found whose names come first, and first behind ``start``.
+    """
+    places = [(queue, priority) for queue in names_of_due() for priority in priorities(queue)]
+    due, is_cut = ({tenant: places}, False) if tenant else _due(places, "")
+    if is_cut and start:
+        # Not from there at once: the database may have another order of names.
+        due = _due(places, start)[0] | due
     # Everybody's, also for one of them: no index has the tenant in these.
     rows = Job.objects.visible_to(None)
     waits = rows.filter(lane=LANE_LATER).order_by("available_at").values_list("tenant", flat=True)
     later = list(waits[: MOST_READ + 1])
     out = Counter(rows.filter(lane=LANE_OUT).values_list("tenant", "state")[: MOST_READ + 1])
     is_many = len(later) > MOST_READ
-    return Work(due, None if is_many else Counter(later), out, is_cut or is_many or out.total() > MOST_READ)
+    is_short = is_cut or is_many or out.total() > MOST_READ
+    return Work(places, due, None if is_many else Counter(later), out, is_cut_due=is_cut, is_cut=is_short)
 
 
 def work_of(names: Sequence[str], work: Work) -> dict[str, TenantWork]:
     """How much each of these has to do."""
-    asked = [(name, place) for name in names for place in work.due.get(name, ())]
+    asked = [(name, place) for name in names for place in (work.places if work.is_cut_due else work.due.get(name, ()))]
     counts = count_each(TABLE, f"{_DUE}tenant = %s", [[*place, name] for name, place in asked])
     found = {name: TenantWork(is_more=work.later is None) for name in names}
     for (name, _), count in zip(asked, counts, strict=True):
@@ -78,9 +89,11 @@ def work_of(names: Sequence[str], work: Work) -> dict[str, TenantWork]:
     return found
 
 
-def names_in(table: str, where: str = "", params: Sequence[Any] = (), *, most: int = MOST_LOOKED) -> list[str]:
-    """Tenants of the rows of a table, up to so many; an index has them behind the columns of ``where``, if any."""
-    sql, found, after = Sql(get_settings().database), list[str](), ""
+def names_in(
+    table: str, where: str = "", params: Sequence[Any] = (), *, start: str = "", most: int = _MOST_NAMED
+) -> list[str]:
+    """Tenants of the rows of a table, so many behind ``start``; an index has them behind the columns of ``where``."""
+    sql, found, after = Sql(get_settings().database), list[str](), start
     first = f"SELECT MIN(tenant) FROM {table} WHERE {where}tenant > "
     while len(found) < most:
         steps = min(_NAMES_AT_ONCE, most - len(found))
@@ -109,22 +122,12 @@ def count_each(table: str, where: str, asked: Sequence[Sequence[Any]]) -> list[i
     return counts
 
 
-def _due() -> tuple[dict[str, list[tuple[str, int]]], bool]:
+def _due(places: Sequence[tuple[str, int]], start: str) -> tuple[dict[str, list[tuple[str, int]]], bool]:
     found: dict[str, list[tuple[str, int]]] = {}
-    left = MOST_LOOKED
-    for queue in names_of_due():
-        for priority in priorities(queue):
-            names = names_in(TABLE, _DUE, [queue, priority], most=left)
-            left -= len(names)
-            for name in names:
-                found.setdefault(name, []).append((queue, priority))
-            if left <= 0:
-                return found, True
-    return found, False
-
-
-def _due_of(tenant: str) -> tuple[dict[str, list[tuple[str, int]]], bool]:
-    places = [(queue, priority) for queue in names_of_due() for priority in priorities(queue)]
-    counts = count_each(TABLE, f"{_DUE}tenant = %s", [[*place, tenant] for place in places])
-    own = [place for place, count in zip(places, counts, strict=True) if count]
-    return {tenant: own} if own else {}, False
+    most, is_cut = max(_FEWEST, _MOST_NAMED // max(1, len(places))), False
+    for place in places:
+        names = names_in(TABLE, _DUE, place, start=start, most=most)
+        is_cut = is_cut or len(names) == most
+        for name in names:
+            found.setdefault(name, []).append(place)
+    return found, is_cut
