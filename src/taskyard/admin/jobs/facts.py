@@ -21,6 +21,8 @@ from taskyard.jobs.detail import JobDetail
 from taskyard.jobs.queries import JobSummary, reason_of
 from taskyard.monitoring.words import duration
 from taskyard.operations import schedules
+from taskyard.sagas.jobs import SUBJECT as SAGA
+from taskyard.sagas.models import Saga
 
 Fact = tuple[str, SafeString | str]
 #: Of one value; more is cut.
@@ -81,7 +83,9 @@ class Facts:
 
     def _family(self) -> Iterator[Fact]:
         job = self.job
-        if job["subject_type"]:
+        if job["subject_type"] == SAGA:
+            yield "Saga", self._saga(job["subject_id"])
+        elif job["subject_type"]:
             label, key = job["subject_type"], job["subject_id"]
             at = page_of_subject(self.admin.admin_site, self.request, label, key)
             jobs = self._jobs("its jobs", q=f"{label}:{key}")
@@ -121,6 +125,13 @@ class Facts:
         rows = Failure.objects.using(control_alias()).filter(job=self.job["id"])
         group = rows.values_list("group", flat=True).first()
         return admin_link(self._at("failuregroup", group), group) if group else ""
+
+    def _saga(self, saga_id: str) -> SafeString:
+        actor, jobs = self.admin.actor(self.request), self._jobs("its jobs", q=f"{SAGA}:{saga_id}")
+        name = Saga.objects.visible_to(actor.tenant).filter(id=saga_id).values_list("name", flat=True).first()
+        may = name is not None and actor.may("view_saga")
+        at = self._at("saga", saga_id) if may else ""
+        return format_html("{} · {}", admin_link(at, f"{name or ''} {saga_id}".strip()), jobs)
 
     def _at(self, model: str, key: Any) -> str:
         return reverse(f"admin:taskyard_{model}_change", args=[key], current_app=self.admin.admin_site.name)

@@ -18,7 +18,8 @@ from taskyard.operations import Actor
 from taskyard.operations.jobs import UNENDED
 from taskyard.settings import get_settings
 
-_AGES = {"hour": dt.timedelta(hours=1), "day": dt.timedelta(days=1), "week": dt.timedelta(days=7)}
+#: By their names in an address.
+AGES = {"hour": dt.timedelta(hours=1), "day": dt.timedelta(days=1), "week": dt.timedelta(days=7)}
 _UNENDED = "unended"
 #: More names than these are typed, not chosen.
 _MOST_NAMES = 20
@@ -41,7 +42,7 @@ class AgeFilter(Choice):
     parameter_name = "age"
 
     def words(self, actor: Actor) -> list[tuple[str, str]]:
-        return [(name, f"of the last {name}") for name in _AGES]
+        return [(name, f"of the last {name}") for name in AGES]
 
 
 class TaskFilter(Chosen):
@@ -51,7 +52,7 @@ class TaskFilter(Chosen):
     parameter_name = "task"
 
     def words(self, actor: Actor) -> list[tuple[str, str]]:
-        return _few(task_names(), self.value())
+        return few(task_names(), self.value())
 
 
 class QueueFilter(Chosen):
@@ -61,7 +62,7 @@ class QueueFilter(Chosen):
     parameter_name = "queue"
 
     def words(self, actor: Actor) -> list[tuple[str, str]]:
-        return _few(list(get_settings().queues), self.value())
+        return few(list(get_settings().queues), self.value())
 
 
 class GroupFilter(Chosen):
@@ -76,7 +77,8 @@ FILTERS: tuple[type[admin.SimpleListFilter], ...] = (
 )  # fmt: skip
 
 
-def _few(names: list[str], chosen: Any) -> list[tuple[str, str]]:
+def few(names: list[str], chosen: Any) -> list[tuple[str, str]]:
+    """Names to choose from, unless there are too many of them; with the one that was chosen."""
     shown = names if len(names) <= _MOST_NAMES else []
     if chosen and chosen not in shown:
         shown = [*shown, chosen]
@@ -89,5 +91,5 @@ def wanted_of(asked: Mapping[str, Any]) -> JobFilter:
     states = UNENDED if state == _UNENDED else (state,) if state in set(State) else ()
     return JobFilter(
         states=states, task=str(asked.get("task", "")), queue=str(asked.get("queue", "")), tenant=asked.get("tenant"),
-        since=timezone.now() - _AGES[age] if age in _AGES else None, group=str(asked.get("group", "")),
+        since=timezone.now() - AGES[age] if age in AGES else None, group=str(asked.get("group", "")),
     )  # fmt: skip

@@ -17,8 +17,10 @@ from taskyard.admin.words import distance, moment
 SIGNS = {
     "pending": "○", "queued": "◐", "running": "▶", "waiting": "…", "retrying": "↻", "succeeded": "✓", "failed": "✗",
     "cancelled": "–", "alive": "✓", "stopping": "◐", "silent": "✗", "paused": "‖", "open": "✗", "snoozed": "◐",
-    "resolved": "✓", "completed": "✓", "stale": "✗",
+    "resolved": "✓", "completed": "✓", "stale": "✗", "skipped": "–",
     "ready": "✓", "not ready": "◐", "unknown": "✗", "good": "✓", "expired": "–", "revoked": "✗",
+    "needs_attention": "!", "compensating": "↩", "compensated": "↩", "compensation_queued": "◐",
+    "compensation_retrying": "↻", "compensation_failed": "✗", "compensation_skipped": "–",
 }  # fmt: skip
 
 
@@ -26,7 +28,7 @@ def badge(state: str, more: str = "") -> SafeString:
     """A state as a word with its sign."""
     return format_html(
         '<span class="taskyard-state taskyard-is-{}"><span aria-hidden="true">{}</span> {}{}</span>',
-        state.replace(" ", "-"), SIGNS.get(state, "·"), state, f", {more}" if more else "",
+        state.replace(" ", "-"), SIGNS.get(state, "·"), state.replace("_", " "), f", {more}" if more else "",
     )  # fmt: skip
 
 
