@@ -17,7 +17,7 @@ from taskyard.admin.pages.shown import SIGNS, lasted, shortened
 from taskyard.admin.words import moment
 from taskyard.sagas.queries import SagaReading, StepReading
 from taskyard.sagas.states import StepState
-from taskyard.sagas.timeline import Bar, BarKind, Lane, Timeline
+from taskyard.sagas.timeline import Bar, BarKind, Timeline
 
 #: Heights in pixels: of the line with the times, of a step, of a line of words between steps.
 _HEAD, _ROW, _WORDS = 24, 26, 20
@@ -36,7 +36,7 @@ _FAILED = frozenset({"failed", "compensation_failed"})
 _PATTERNS = mark_safe(
     '<defs><pattern id="taskyard-hatch" width="6" height="6" patternUnits="userSpaceOnUse">'
     '<path class="taskyard-hatch" d="M-1 1L1 -1M0 6L6 0M5 7L7 5"></path></pattern>'
-    '<pattern id="taskyard-back" width="8" height="14" patternUnits="userSpaceOnUse" y="6">'
+    '<pattern id="taskyard-back" width="8" height="14" patternUnits="userSpaceOnUse">'
     '<path class="taskyard-back" d="M6 3L2 7L6 11"></path></pattern></defs>'
 )
 
@@ -133,7 +133,7 @@ def _pivot_line(y: int) -> SafeString:
 
 
 def _chart(saga: SagaReading, timeline: Timeline, *, places: _Places) -> SafeString:
-    tops = {step.name: y for step, y in places.steps}
+    steps = {step.name: (step, y) for step, y in places.steps}
     parts = [
         format_html('<desc id="taskyard-timeline-text">{}</desc>', _told(timeline)), _PATTERNS, _bands(places),
         _axis(timeline, places.height, is_going=saga.finished_at is None),
@@ -141,7 +141,7 @@ def _chart(saga: SagaReading, timeline: Timeline, *, places: _Places) -> SafeStr
     for lane in timeline.lanes:
         # What is short must not be hidden by the waiting beside it.
         for bar in sorted(lane.bars, key=lambda bar: bar.kind is not BarKind.WAITING):
-            parts.append(_bar(timeline, lane, bar=bar, y=tops[lane.step]))
+            parts.append(_bar(timeline, bar, step=steps[lane.step][0], y=steps[lane.step][1]))
     parts += [said for step, y in places.steps if (said := _instead(step, y))]
     if places.pivot is not None:
         parts.append(format_html('<text class="taskyard-faint taskyard-on" x="{}%" y="{}" text-anchor="end">{}</text>',
@@ -184,28 +184,36 @@ def _moment_at(timeline: Timeline, place: float) -> dt.datetime:
     return timeline.end
 
 
-def _bar(timeline: Timeline, lane: Lane, *, bar: Bar, y: int) -> SafeString:
+def _bar(timeline: Timeline, bar: Bar, *, step: StepReading, y: int) -> SafeString:
     kind, height, fill, _ = _KINDS[bar.kind]
     is_failed = bar.ended in _FAILED
     width = round(max((timeline.place(bar.end) - timeline.place(bar.start)) * _ROOM, _LEAST), 3)
     x = min(_at(timeline.place(bar.start)), _LEFT + _ROOM - _LEAST)
+    top = y + (_ROW - height) // 2
     shape = format_html(
         '<rect class="taskyard-bar-{}" x="{}%" y="{}" width="{}%" height="{}"></rect>',
-        "failed" if is_failed and bar.kind is BarKind.FORWARD else kind, x, y + (_ROW - height) // 2, width, height,
+        "failed" if is_failed and bar.kind is BarKind.FORWARD else kind, x, top, width, height,
     )  # fmt: skip
+    if bar.kind is BarKind.LOST_ATTEMPT and step.compensation_started_at and bar.start >= step.compensation_started_at:
+        fill = _KINDS[BarKind.COMPENSATION][2]
     if fill:
-        shape += format_html(
-            '<rect fill="{}" x="{}%" y="{}" width="{}%" height="{}"></rect>',
-            fill, x, y + (_ROW - height) // 2, width, height,
-        )  # fmt: skip
+        shape += _filled(fill, top, x=f"{x}%", width=f"{width}%", height=height)
     if bar.kind is BarKind.LOST_ATTEMPT:
         shape += _mark("×", "middle", x=x + width / 2, y=y, dx=0)
     elif is_failed:
         shape += _mark("✗", "start", x=x + width, y=y, dx=3)
     elif bar.end is None:
         shape += _mark("›", "start", x=x + width, y=y, dx=2)
-    return format_html("<g>{}<title>{}: {}, from {}</title></g>", shape, lane.step, _said(timeline, bar),
+    return format_html("<g>{}<title>{}: {}, from {}</title></g>", shape, step.name, _said(timeline, bar),
                        moment(bar.start))  # fmt: skip
+
+
+def _filled(fill: str, top: int, *, x: str, width: str, height: int) -> SafeString:
+    # A pattern begins where its shape's own room does: so it lies the same in each of them.
+    return format_html(
+        '<g transform="translate(0 {})"><rect fill="{}" x="{}" y="0" width="{}" height="{}"></rect></g>',
+        top, fill, x, width, height,
+    )  # fmt: skip
 
 
 def _mark(sign: str, anchor: str, *, x: float, y: int, dx: int) -> SafeString:
@@ -271,8 +279,7 @@ def _swatch(kind: BarKind) -> SafeString:
     inner = format_html('<rect class="taskyard-bar-{}" x="0" y="{}" width="24" height="{}"></rect>', name,
                         (14 - height) // 2, height)  # fmt: skip
     if fill:
-        inner += format_html('<rect fill="{}" x="0" y="{}" width="24" height="{}"></rect>', fill, (14 - height) // 2,
-                             height)  # fmt: skip
+        inner += _filled(fill, (14 - height) // 2, x="0", width="24", height=height)
     if kind is BarKind.LOST_ATTEMPT:
         inner += format_html('<text class="taskyard-mark-wrong" x="12" y="12" text-anchor="middle">{}</text>', "×")
     return format_html('<svg width="24" height="14">{}</svg>', inner)

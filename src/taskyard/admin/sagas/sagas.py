@@ -40,7 +40,7 @@ class SagaAdmin(WithVerbs):
     """Every saga, or a tenant's own; writes through :mod:`taskyard.operations` alone."""
 
     change_list_template = "admin/taskyard/saga/list.html"
-    list_display = ("called", "state_now", "whose", "about", "began", "news")
+    list_display = ("called", "state_now", "whose", "about", "when")
     list_filter = FILTERS
     search_fields = ("id",)
     search_help_text = (
@@ -92,7 +92,9 @@ class SagaAdmin(WithVerbs):
         """As a word with its sign, and why."""
         found: SagaSummary = row.summary
         state = badge(found.state, f"to be {found.wish}" if found.wish and not found.finished_at else "")
-        why = "" if found.state == SagaState.COMPLETED else reason_of(found.stuck) or reason_of(found.error)
+        error = dict((found.state != SagaState.COMPLETED and (found.stuck or found.error)) or {})
+        # Its module would take the room of its words.
+        why = reason_of({**error, "type": str(error.get("type") or "").rpartition(".")[2]})
         return format_html('{} <span class="taskyard-reason">{}</span>', state, shortened(why, _MOST_REASON))
 
     @admin.display(description="tenant")
@@ -107,15 +109,13 @@ class SagaAdmin(WithVerbs):
         about = f"{found.subject_type}:{found.subject_id}"
         return link(about, q=about) if found.subject_type else "–"
 
-    @admin.display(description="started")
-    def began(self, row: Any) -> SafeString | str:
-        """When it was."""
-        return ago(row.summary.created_at)
-
-    @admin.display(description="last change")
-    def news(self, row: Any) -> SafeString | str:
-        """When that was, or its end."""
-        return ago(row.summary.finished_at or row.summary.updated_at)
+    @admin.display(description="when")
+    def when(self, row: Any) -> SafeString:
+        """It began, and when something happened to it last."""
+        found: SagaSummary = row.summary
+        last = ("ended", found.finished_at) if found.finished_at else ("changed", found.updated_at)
+        return format_html('started {} <span class="taskyard-reason">{} {}</span>', ago(found.created_at), last[0],
+                           ago(last[1]))  # fmt: skip
 
     # -- the page -----------------------------------------------------------------------------------------------------
 
