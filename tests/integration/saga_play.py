@@ -7,10 +7,11 @@ from typing import Any
 
 from taskyard import enqueue
 from taskyard.jobs.ids import new_id
-from taskyard.sagas import Orchestrator, jobs, store
+from taskyard.sagas import Orchestrator
 from taskyard.sagas.machine.events import JobBegan, Looked, Raised, Returned, Taken
 from taskyard.sagas.models import Saga
 from taskyard.sagas.states import AT_REST, IN_HAND, IN_LINE
+from taskyard.sagas.writing import jobs, store
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from django.test import Client, override_settings
 from taskyard.models import ApiToken, Schedule, Worker
 from taskyard.tasks.doors import door, open_door
 from tests.integration.forms import sent_by
-from tests.integration.verb_cases import TABLE, TOLD, Answer, Stage, Surface, ask, tenant_of
+from tests.integration.verb_cases import TOLD, Answer, Stage, Surface, ask, tenant_of
 
 pytestmark = [
     pytest.mark.django_db,
@@ -50,6 +50,14 @@ def define(client: Client, names: dict[str, Any]) -> Any:
     return client.post(f"{ROOT}schedule/add/", sent_by(page.content.decode(), "schedule_form", **typed), follow=True)
 
 
+def fork(client: Client, names: dict[str, Any]) -> Any:
+    at = f"{ROOT}saga/{names['saga']}/fork/"
+    page = client.get(at)
+    if page.status_code != 200:
+        return page
+    return client.post(at, sent_by(page.content.decode(), "ask_form", step="reserve"), follow=True)
+
+
 PAGES: dict[str, Callable[..., Any]] = {
     "job.list": look("job/"),
     "job.show": look("job/{failed}/change/"),
@@ -66,6 +74,15 @@ PAGES: dict[str, Callable[..., Any]] = {
     "batch.list": look("batch/"),
     "batch.show": look("batch/{batch}/change/"),
     "batch.cancel": send("batch/{batch}/cancel/"),
+    "saga.list": look("saga/"),
+    "saga.show": look("saga/{saga}/change/"),
+    "saga.retry_step": send("saga/{saga}/retry_step/charge/"),
+    "saga.skip_step": send("saga/{saga}/skip_step/charge/"),
+    "saga.compensate": send("saga/{saga}/compensate/"),
+    "saga.resume": send("saga/{saga}/resume/"),
+    "saga.cancel": send("saga/{saga}/cancel/"),
+    "saga.signal": send("saga/{saga}/signal/", name="approved"),
+    "saga.fork": fork,
     "failure.list": look("failuregroup/?state=any"),
     "failure.show": look("failuregroup/{group}/change/"),
     "failure.retry": send("failuregroup/{group}/retry/"),
@@ -130,7 +147,6 @@ WITHOUT = {
     "schedule.look_ahead": _AT_A_TERMINAL,
     "schedule.cancel_backfill": "a back-fill is ended where it was begun",
     "apitoken.create": "a secret that is shown on a page stays in browsers and in what stands before them",
-    **{verb: "their pages are being built" for verb in TABLE if verb.startswith("saga.")},
 }
 ADMIN = Surface("admin", PAGES, use, WITHOUT)
 

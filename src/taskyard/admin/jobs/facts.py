@@ -21,8 +21,8 @@ from taskyard.jobs.detail import JobDetail
 from taskyard.jobs.queries import JobSummary, reason_of
 from taskyard.monitoring.words import duration
 from taskyard.operations import schedules
-from taskyard.sagas.jobs import SUBJECT as SAGA
 from taskyard.sagas.models import Saga
+from taskyard.sagas.writing.jobs import SUBJECT as SAGA
 
 Fact = tuple[str, SafeString | str]
 #: Of one value; more is cut.

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from taskyard.admin.pages.shown import SIGNS, lasted, shortened
+from taskyard.admin.pages.shown import SIGNS, shortened
 from taskyard.admin.words import moment
-from taskyard.sagas.queries import SagaReading, StepReading
+from taskyard.monitoring.words import duration
+from taskyard.sagas.reading.queries import SagaReading, StepReading
+from taskyard.sagas.reading.timeline import Bar, BarKind, Timeline
 from taskyard.sagas.states import StepState
-from taskyard.sagas.timeline import Bar, BarKind, Timeline
 
 #: Heights in pixels: of the line with the times, of a step, of a line of words between steps.
 _HEAD, _ROW, _WORDS = 24, 26, 20
@@ -172,7 +173,7 @@ def _axis(timeline: Timeline, height: int, *, is_going: bool) -> SafeString:
 def _tick(timeline: Timeline, place: float, *, is_going: bool) -> str:
     if not place:
         return "0"
-    said = _length(_moment_at(timeline, place) - timeline.start)
+    said = duration(_moment_at(timeline, place) - timeline.start)
     return f"now, {said}" if place == 1 and is_going else said
 
 
@@ -247,16 +248,9 @@ def _told(timeline: Timeline) -> str:
 def _said(timeline: Timeline, bar: Bar) -> str:
     word = _KINDS[bar.kind][3] if bar.kind is not BarKind.LOST_ATTEMPT else "an attempt of"
     if bar.end is None:
-        return f"{word} {_length(timeline.end - bar.start)} so far"
+        return f"{word} {duration(timeline.end - bar.start)} so far"
     ended = f", {bar.ended.replace('_', ' ')}" if bar.ended else ""
-    return f"{word} {_length(bar.end - bar.start)}{ended}"
-
-
-def _length(length: dt.timedelta) -> str:
-    milliseconds = length / dt.timedelta(milliseconds=1)
-    if milliseconds >= 1_000:
-        return lasted(length)
-    return f"{milliseconds:.0f} ms" if milliseconds >= 10 else f"{milliseconds:.2g} ms"
+    return f"{word} {duration(bar.end - bar.start)}{ended}"
 
 
 def _legend(saga: SagaReading, timeline: Timeline) -> SafeString:

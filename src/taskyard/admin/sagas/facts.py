@@ -12,14 +12,15 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from taskyard.admin.fields import json_text
-from taskyard.admin.pages.shown import admin_link, badge, exact, lasted, page_of_subject
+from taskyard.admin.pages.shown import admin_link, badge, exact, page_of_subject
 from taskyard.admin.sagas.offers import Offers
 from taskyard.admin.verbs import actor_of
 from taskyard.admin.words import moment, names_of
 from taskyard.jobs.queries import reason_of
-from taskyard.sagas.jobs import SUBJECT
-from taskyard.sagas.queries import EventReading, SagaReading, StepReading
+from taskyard.monitoring.words import duration
+from taskyard.sagas.reading.queries import EventReading, SagaReading, StepReading
 from taskyard.sagas.states import SagaState
+from taskyard.sagas.writing.jobs import SUBJECT
 
 Fact = tuple[str, SafeString | str]
 #: Of one value: more is folded, and more than that is cut.
@@ -46,7 +47,7 @@ class Facts:
         if saga.finished_at is None:
             return f"{saga.waits_for[:1].upper()}{saga.waits_for[1:]}."
         reason = reason_of(saga.error) if saga.state != SagaState.COMPLETED else ""
-        took = lasted(saga.finished_at - saga.created_at)
+        took = duration(saga.finished_at - saga.created_at)
         return f"{_ENDS[SagaState(saga.state)]}{f' ({reason})' if reason else ''}. It took {took}."
 
     def all(self) -> list[Fact]:
@@ -153,7 +154,7 @@ def _times(step: StepReading) -> Iterator[Fact]:
 def _span(what: str, start: dt.datetime, end: dt.datetime | None) -> Fact:
     if end is None or end < start:
         return what, f"since {moment(start)}"
-    return what, f"{moment(start)}, {lasted(end - start)}"
+    return what, f"{moment(start)}, {duration(end - start)}"
 
 
 def lines(history: tuple[EventReading, ...]) -> list[Mapping[str, Any]]:

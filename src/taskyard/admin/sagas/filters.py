@@ -15,7 +15,7 @@ from taskyard.admin.pages.lists import Choice, Chosen, TenantFilter
 from taskyard.admin.pages.shown import SIGNS
 from taskyard.operations import Actor
 from taskyard.sagas.declaring import registry
-from taskyard.sagas.queries import SagaFilter
+from taskyard.sagas.reading.queries import SagaFilter
 from taskyard.sagas.states import FINAL, SagaState
 from taskyard.tasks.doors import door
 

@@ -12,14 +12,14 @@ from django.utils import timezone
 from taskyard.admin.pages.asking import open_verbs
 from taskyard.admin.verbs import actor_of
 from taskyard.errors import NotFound
-from taskyard.sagas import forking, store
 from taskyard.sagas.machine.advance import advance
 from taskyard.sagas.machine.events import Cancel, Compensate, Resume, RetryStep, SkipStep, Verb
 from taskyard.sagas.machine.outcome import Refused
 from taskyard.sagas.machine.run import Run
 from taskyard.sagas.plan import Plan
-from taskyard.sagas.queries import SagaReading
-from taskyard.sagas.states import FINAL, SagaState, StepKind
+from taskyard.sagas.reading.queries import SagaReading
+from taskyard.sagas.states import FINAL, SagaState, StepKind, StepState
+from taskyard.sagas.writing import forking, store
 
 #: In the order of their buttons.
 OF_SAGA = {
@@ -79,6 +79,16 @@ def _is_accepted(plan: Plan, run: Run, *, event: Verb, now: dt.datetime) -> bool
     except Refused:
         return False
     return True
+
+
+def kept_by_resume(plan: Plan, run: Run) -> list[str]:
+    """Steps that could not be undone, whose effects would count as standing again."""
+    try:
+        after = advance(plan, run, Resume(), timezone.now()).run
+    except Refused:
+        return []
+    states = {step.name: (run.step(step.name).state, after.step(step.name).state) for step in plan.steps}
+    return [name for name, (old, new) in states.items() if old is not new and new is StepState.SUCCEEDED]
 
 
 def fork_places(plan: Plan, run: Run) -> list[str]:

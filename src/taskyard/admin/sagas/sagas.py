@@ -25,10 +25,10 @@ from taskyard.jobs.models import Job
 from taskyard.jobs.pages.keyset import Page
 from taskyard.jobs.queries import reason_of
 from taskyard.operations import Actor, sagas
-from taskyard.sagas.jobs import SUBJECT
 from taskyard.sagas.models import Saga
-from taskyard.sagas.queries import MOST_COUNTED, SagaReading, SagaSummary, needing_attention
+from taskyard.sagas.reading.queries import MOST_COUNTED, SagaReading, SagaSummary, needing_attention
 from taskyard.sagas.states import SagaState
+from taskyard.sagas.writing.jobs import SUBJECT
 
 _MOST_REASON = 120
 #: Lines of a history that are shown without opening it.

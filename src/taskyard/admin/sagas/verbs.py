@@ -14,12 +14,12 @@ from django.urls import URLPattern, path, reverse
 from taskyard.admin.fields import JsonField
 from taskyard.admin.pages.asking import Done, NeededReasonForm, Question, ReasonForm, answered, ask, require
 from taskyard.admin.pages.lists import Listed
-from taskyard.admin.sagas.offers import OF_SAGA, OF_STEP, fork_places
+from taskyard.admin.sagas.offers import OF_SAGA, OF_STEP, fork_places, kept_by_resume
 from taskyard.admin.verbs import actor_of
 from taskyard.operations import sagas
-from taskyard.sagas import store
-from taskyard.sagas.queries import SagaReading
+from taskyard.sagas.reading.queries import SagaReading
 from taskyard.sagas.states import StepKind, StepState
+from taskyard.sagas.writing import store
 
 _UNDONE = (StepState.COMPENSATION_QUEUED, StepState.COMPENSATION_RETRYING, StepState.COMPENSATION_FAILED)
 
@@ -110,10 +110,8 @@ class WithVerbs(Listed):
                 act(actor_of(request), saga.id, reason=given["reason"])
                 return Done(said, self.at("change", saga.id))
 
-            question = self._question(
-                saga, verb, _forward(saga) if verb == "resume" else _back(saga), is_grave=verb != "resume",
-                button=f"{OF_SAGA[verb]} it",
-            )  # fmt: skip
+            says = _forward(saga, actor_of(request).tenant) if verb == "resume" else _back(saga)
+            question = self._question(saga, verb, says, is_grave=verb != "resume", button=f"{OF_SAGA[verb]} it")
             return ask(self, request, question, do)
 
         return page
@@ -211,12 +209,10 @@ def _choosing(form: type[forms.Form], name: str, words: Sequence[str]) -> type[f
     return Choosing
 
 
-def _forward(saga: SagaReading) -> list[str]:
+def _forward(saga: SagaReading, tenant: str | None) -> list[str]:
     again = [step.name for step in saga.steps if step.state == StepState.COMPENSATED]
-    kept = [
-        step.name for step in saga.steps
-        if step.state in (StepState.COMPENSATION_FAILED, StepState.COMPENSATION_SKIPPED)
-    ]  # fmt: skip
+    row, run = store.read(saga.id, tenant=tenant)
+    kept = kept_by_resume(store.plan_of(row.plan), run)
     return [
         "It goes on forward: what failed is tried again.",
         f"Done once more, as it was undone: {', '.join(again)}." if again else "",
