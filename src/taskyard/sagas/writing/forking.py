@@ -50,7 +50,7 @@ def fork(
         row, run = store.read(saga_id, locks=True, tenant=tenant)
         plan = store.plan_of(row.plan)
         definition = _definition_of(row, plan)
-        taken = taken_over(plan, run, step)
+        taken = taken_over(plan, run, name=step)
         given = row.inputs if inputs is None else inputs
         definition.refuse_odd_inputs(given)
         new = jobs.new_saga(
@@ -69,7 +69,7 @@ def _definition_of(row: Saga, plan: Plan) -> Definition:
     return found
 
 
-def taken_over(plan: Plan, run: Run, name: str) -> list[StepRun]:
+def taken_over(plan: Plan, run: Run, *, name: str) -> list[StepRun]:
     """What the steps before that one came to."""
     if name not in plan.by_name:
         raise Refused(f"it has no step {name!r}: {', '.join(plan.by_name)}")
