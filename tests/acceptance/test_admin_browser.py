@@ -14,6 +14,8 @@ from taskyard.operations import Actor, tokens
 from taskyard.schedules import Every
 from taskyard.schedules.models import Schedule
 from tests import browsers
+from tests.app.shown import Onboarding
+from tests.integration.saga_play import Act, Play
 from tests.integration.shelf import put
 
 ADD = "/admin/taskyard/schedule/add/"
@@ -98,6 +100,45 @@ def test_failed_jobs_are_retried_on_a_narrow_dark_page_without_javascript(cookie
         assert leaf_and_retry(page, live_server.url, jobs[0].id) == []
     assert {job.state for job in Job.objects.visible_to(None)} == {"pending", "failed"}
     assert Job.objects.failed().count() == 2
+
+
+def test_a_saga_is_looked_at_and_signalled_on_a_narrow_page_under_a_strict_policy(
+    cookies: Any, live_server: Any
+) -> None:
+    begun = timezone.now() - dt.timedelta(hours=1)
+    acts = {"charge": [Act(2, raises=True, wait=5), Act()], "customer": [Act(result={"words": "long " * 99})]}
+    run = Play(Onboarding, begun, acts, inputs={"name": "Ada"}).go_on()
+    Play(Onboarding, begun, {"charge": [Act(raises=True)], "-customer": [Act(raises=True)]}).go_on()
+    with browsers.chromium() as browser:
+        context = browser.new_context(java_script_enabled=False, viewport={"width": 320, "height": 640})
+        context.add_cookies(cookies)
+        page = context.new_page()
+        complaints: list[str] = []
+        page.on(
+            "console", lambda said: complaints.append(f"{said.text} {said.location}") if said.type == "error" else None
+        )
+        look_and_signal(page, f"{live_server.url}/admin/taskyard/saga/", run.id)
+    assert [said for said in complaints if "favicon" not in said] == []
+    assert run.go_on().row.state == "completed"
+
+
+def look_and_signal(page: Any, sagas_at: str, saga: Any) -> None:
+    from playwright.sync_api import expect
+
+    for path in ("", f"{saga}/change/", f"{saga}/signal/", f"{saga}/cancel/"):
+        page.goto(sagas_at + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320, path
+    page.goto(sagas_at)
+    page.get_by_role("link", name="Show it").click()
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)
+    page.goto(f"{sagas_at}{saga}/change/")
+    expect(page.get_by_role("img", name="Timeline")).to_be_visible()
+    # The picture is wider than the screen, and scrolls in its own box.
+    assert page.evaluate("(it => it.scrollWidth > it.clientWidth)(document.querySelector('.taskyard-bars'))")
+    page.get_by_role("link", name="Signal", exact=True).click()
+    page.get_by_label("Payload").fill('{"by": "zoe"}')
+    page.get_by_role("button", name="Send it").click()
+    expect(page.locator(".messagelist")).to_contain_text("It was told “approved”.")
 
 
 def leaf_and_retry(page: Any, site: str, job: Any) -> list[str]:

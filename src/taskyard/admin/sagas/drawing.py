@@ -218,7 +218,7 @@ def _filled(fill: str, top: int, *, x: str, width: str, height: int) -> SafeStri
 
 
 def _mark(sign: str, anchor: str, *, x: float, y: int, dx: int) -> SafeString:
-    kind = "on" if sign == "›" else "wrong"
+    kind = {"›": "on", "×": "lost"}.get(sign, "wrong")
     return format_html('<text class="taskyard-mark-{}" x="{}%" y="{}" dx="{}" text-anchor="{}">{}</text>', kind, x,
                        y + 18, dx, anchor, sign)  # fmt: skip
 
@@ -275,5 +275,5 @@ def _swatch(kind: BarKind) -> SafeString:
     if fill:
         inner += _filled(fill, (14 - height) // 2, x="0", width="24", height=height)
     if kind is BarKind.LOST_ATTEMPT:
-        inner += format_html('<text class="taskyard-mark-wrong" x="12" y="12" text-anchor="middle">{}</text>', "×")
+        inner += format_html('<text class="taskyard-mark-lost" x="12" y="12" text-anchor="middle">{}</text>', "×")
     return format_html('<svg width="24" height="14">{}</svg>', inner)

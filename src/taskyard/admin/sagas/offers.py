@@ -98,7 +98,7 @@ def fork_places(plan: Plan, run: Run) -> list[str]:
 
 def _may_begin(plan: Plan, run: Run, *, name: str) -> bool:
     try:
-        forking.taken_over(plan, run, before=name)
+        forking.taken_over(plan, run, name=name)
     except Refused:
         return False
     return True

@@ -95,7 +95,8 @@ class SagaAdmin(WithVerbs):
         error = dict((found.state != SagaState.COMPLETED and (found.stuck or found.error)) or {})
         # Its module would take the room of its words.
         why = reason_of({**error, "type": str(error.get("type") or "").rpartition(".")[2]})
-        return format_html('{} <span class="taskyard-reason">{}</span>', state, shortened(why, _MOST_REASON))
+        said = format_html(' <span class="taskyard-reason">{}</span>', shortened(why, _MOST_REASON)) if why else ""
+        return format_html("{}{}", state, said)
 
     @admin.display(description="tenant")
     def whose(self, row: Any) -> SafeString | str:

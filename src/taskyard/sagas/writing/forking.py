@@ -50,7 +50,7 @@ def fork(
         row, run = store.read(saga_id, locks=True, tenant=tenant)
         plan = store.plan_of(row.plan)
         definition = _definition_of(row, plan)
-        taken = taken_over(plan, run, before=step)
+        taken = taken_over(plan, run, name=step)
         given = row.inputs if inputs is None else inputs
         definition.refuse_odd_inputs(given)
         new = jobs.new_saga(
@@ -69,10 +69,10 @@ def _definition_of(row: Saga, plan: Plan) -> Definition:
     return found
 
 
-def taken_over(plan: Plan, run: Run, *, before: str) -> list[StepRun]:
+def taken_over(plan: Plan, run: Run, *, name: str) -> list[StepRun]:
     """What the steps before that one came to."""
-    if before not in plan.by_name:
-        raise Refused(f"it has no step {before!r}: {', '.join(plan.by_name)}")
+    if name not in plan.by_name:
+        raise Refused(f"it has no step {name!r}: {', '.join(plan.by_name)}")
     if run.state not in AT_REST:
         raise Refused(f"it is {run.state}: cancel it, or wait until it has ended")
     if held := [each.name for each in run.steps.values() if each.state in IN_HAND]:
@@ -80,12 +80,12 @@ def taken_over(plan: Plan, run: Run, *, before: str) -> list[StepRun]:
         raise Refused(f"a worker is in step {held[0]!r} at this moment")
     taken = []
     for stage in plan.stages:
-        if any(step.name == before for step in stage):
+        if any(step.name == name for step in stage):
             break
         taken += [run.step(step.name) for step in stage]
     for each in taken:
         if each.state not in DONE:
-            raise Refused(f"step {each.name!r}, before {before!r}, is {each.state}: what it did is not there to build on")
+            raise Refused(f"step {each.name!r}, before {name!r}, is {each.state}: what it did is not there to build on")
     return taken
 
 
