@@ -145,7 +145,7 @@ def tenants_with_failures(start: str = "") -> list[str]:
 
 def count_some(tenants: Sequence[str]) -> dict[str, int]:
     """How many jobs of each of these stand failed, by counts that stop."""
-    counts = count_each("taskyard_failure", "tenant = %s", [[tenant] for tenant in tenants])
+    counts = count_each("taskyard_failure", "tenant = %s", asked=[[tenant] for tenant in tenants])
     return dict(zip(tenants, counts, strict=True))
 
 

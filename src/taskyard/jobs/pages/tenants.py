@@ -79,7 +79,7 @@ def find_work(tenant: str | None = None, *, start: str = "") -> Work:
 def work_of(names: Sequence[str], work: Work) -> dict[str, TenantWork]:
     """How much each of these has to do."""
     asked = [(name, place) for name in names for place in (work.places if work.is_cut_due else work.due.get(name, ()))]
-    counts = count_each(TABLE, f"{_DUE}tenant = %s", [[*place, name] for name, place in asked])
+    counts = count_each(TABLE, f"{_DUE}tenant = %s", asked=[[*place, name] for name, place in asked])
     found = {name: TenantWork(is_more=work.later is None) for name in names}
     for (name, _), count in zip(asked, counts, strict=True):
         found[name].waiting += count
@@ -90,7 +90,7 @@ def work_of(names: Sequence[str], work: Work) -> dict[str, TenantWork]:
 
 
 def names_in(
-    table: str, where: str = "", params: Sequence[Any] = (), *, start: str = "", most: int = _MOST_NAMED
+    table: str, where: str = "", *, params: Sequence[Any] = (), start: str = "", most: int = _MOST_NAMED
 ) -> list[str]:
     """Tenants of the rows of a table, so many behind ``start``; an index has them behind the columns of ``where``."""
     sql, found, after = Sql(get_settings().database), list[str](), start
@@ -110,7 +110,7 @@ def names_in(
     return found
 
 
-def count_each(table: str, where: str, asked: Sequence[Sequence[Any]]) -> list[int]:
+def count_each(table: str, where: str, *, asked: Sequence[Sequence[Any]]) -> list[int]:
     """How many rows there are for each of these parameters, up to ``MOST_COUNTED + 1``."""
     sql, counts = Sql(get_settings().database), [0] * len(asked)
     one = f"(SELECT 1 AS one FROM {table} WHERE {where} LIMIT {MOST_COUNTED + 1})"
@@ -126,7 +126,7 @@ def _due(places: Sequence[tuple[str, int]], start: str) -> tuple[dict[str, list[
     found: dict[str, list[tuple[str, int]]] = {}
     most, is_cut = max(_FEWEST, _MOST_NAMED // max(1, len(places))), False
     for place in places:
-        names = names_in(TABLE, _DUE, place, start=start, most=most)
+        names = names_in(TABLE, _DUE, params=place, start=start, most=most)
         is_cut = is_cut or len(names) == most
         for name in names:
             found.setdefault(name, []).append(place)
