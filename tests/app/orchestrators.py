@@ -49,3 +49,12 @@ class Trip(Orchestrator):
         if fails:
             raise Declined(fails)
         return "paid"
+
+
+@orchestrator("echo")
+class Echo(Orchestrator):
+    """Returns what it is given."""
+
+    @step
+    def say(self, context: Context, value: Any) -> Any:
+        return value

@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.db import connection
 
 from taskyard.errors import SagaFailed, SagaNotFinished
+from taskyard.jobs.rows import prepared
 from taskyard.sagas.models import SagaEvent, SagaStep
 from taskyard.sagas.states import SagaState
 from taskyard.testing import run_jobs
-from tests.app.orchestrators import Declined, Trip
+from tests.app.orchestrators import Declined, Echo, Trip
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -59,3 +62,26 @@ def test_a_step_is_given_what_the_row_holds_also_in_the_same_process() -> None:
     kept = SagaStep._default_manager.get(saga=run.id, name="flight").result
     assert kept == {"flight": "to Rome", "seats": [1, 2]}
     assert SagaStep._default_manager.get(saga=run.id, name="hotel").result == "Rome after to Rome, seats [1, 2]"
+
+
+@pytest.mark.parametrize("value", [True, False, 0, 1.5, "x", None, [], {"a": [None, "\0"]}])
+def test_a_result_is_kept_as_what_it_is(value: Any) -> None:
+    run = Echo.run_inline(value=value)
+    kept = SagaStep._default_manager.get(saga=run.id, name="say").result
+    assert (run.result(), type(run.result()), kept) == (value, type(value), value)
+
+
+def test_a_transition_is_one_prepared_statement_on_postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+    plain = prepared.run
+
+    def watched(connection: Any, statement: str, *, params: Any) -> Any:
+        rows = plain(connection, statement, params=params)
+        ran.append((statement.startswith("WITH moved AS (UPDATE taskyard_saga"), rows is not None))
+        return rows
+
+    monkeypatch.setattr(prepared, "run", watched)
+    Trip.run_inline(city="Rome")
+    # Taken, and the ends of three steps.
+    assert ran.count((True, True)) == (4 if connection.vendor == "postgresql" else 0)
+    assert (True, False) not in ran

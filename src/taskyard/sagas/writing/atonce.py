@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import uuid
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 from django.db import connections, models
 
 from taskyard.jobs.rows.sql import Sql
+from taskyard.runtime.fields import JsonTextField
 from taskyard.sagas.models import Saga, SagaEvent, SagaStep
 
 
@@ -26,7 +28,7 @@ def move(
     saga = _columns(Saga, alias)
     assigned = ", ".join(f"{name} = %s::{saga[name]}" for name in values)
     update = f"UPDATE taskyard_saga SET {assigned} WHERE id = %s::uuid AND revision = %s::bigint RETURNING id"
-    params = [_prepared(Saga, name, value, alias=alias) for name, value in values.items()] + [saga_id, revision]
+    params = [_plain(Saga, name, value) for name, value in values.items()] + [saga_id, revision]
     parts = [f"moved AS ({update})"]
     if steps:
         conflict = f"ON CONFLICT (saga, name) DO UPDATE SET {_overwritten(alias)}"
@@ -57,9 +59,17 @@ def _columns(model: type[models.Model], alias: str) -> dict[str, str]:
 
 
 def _values(model: type[models.Model], rows: Sequence[models.Model], alias: str) -> list[Any]:
-    return [_prepared(model, name, getattr(row, name), alias=alias) for row in rows for name in _columns(model, alias)]
+    return [_plain(model, name, getattr(row, name)) for row in rows for name in _columns(model, alias)]
 
 
-def _prepared(model: type[models.Model], name: str, value: Any, *, alias: str) -> Any:
-    field: Any = model._meta.get_field(name)
-    return field.get_db_prep_save(value, connections[alias])
+def _plain(model: type[models.Model], name: str, value: Any) -> Any:
+    """As the driver takes it: a statement is prepared for plain types alone."""
+    if (model, name) in _json_columns():
+        return JsonTextField().get_prep_value(value)
+    return value.value if isinstance(value, Enum) else value
+
+
+@functools.cache
+def _json_columns() -> frozenset[tuple[type[models.Model], str]]:
+    found = ((model, field) for model in (Saga, SagaStep, SagaEvent) for field in model._meta.local_fields)
+    return frozenset((model, field.name) for model, field in found if isinstance(field, JsonTextField))
