@@ -96,6 +96,11 @@ class Plan:
         return cls(said["name"], said["version"], tuple(map(_read, said["steps"])))
 
     @functools.cached_property
+    def has_signals(self) -> bool:
+        """Whether a step waits for a signal: else nobody uses one."""
+        return any(step.kind is StepKind.SIGNAL for step in self.steps)
+
+    @functools.cached_property
     def pivot(self) -> StepPlan | None:
         """The step behind which only forward recovery is allowed."""
         return next((step for step in self.steps if step.is_pivot), None)

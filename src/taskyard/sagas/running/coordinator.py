@@ -21,6 +21,8 @@ from taskyard.sagas.declaring.steps import ChildStep, Declared, TimerStep
 from taskyard.sagas.machine.advance import advance
 from taskyard.sagas.machine.events import Cancel, Event, JobBegan, Raised, Returned, Taken
 from taskyard.sagas.machine.outcome import Call, Outcome, Prepared, Refused, Stale
+from taskyard.sagas.machine.run import Run
+from taskyard.sagas.models import Saga
 from taskyard.sagas.running.trouble import describe
 from taskyard.sagas.states import IN_HAND, UNDOING, StepState
 from taskyard.sagas.writing import jobs, store
@@ -43,11 +45,18 @@ class Turn:
     """One attempt of one job at a saga, or an inline run; whatever it tells counts only while it holds the token."""
 
     def __init__(
-        self, saga_id: uuid.UUID, definition: Definition, *, runner: uuid.UUID, is_inline: bool = False
+        self,
+        saga_id: uuid.UUID,
+        definition: Definition,
+        *,
+        runner: uuid.UUID,
+        is_inline: bool = False,
+        found: tuple[Saga, Run] | None = None,
     ) -> None:
         self.definition, self.runner, self.is_inline = definition, runner, is_inline
         self.token = uuid.uuid4().hex
-        self.row, self.saga = store.read(saga_id)
+        #: As it was read a moment ago, if it was: what is older by then is noticed when something is written.
+        self.row, self.saga = found or store.read(saga_id)
         self.plan = store.plan_of(self.row.plan)
         #: What the first step that failed here raised.
         self.error: BaseException | None = None

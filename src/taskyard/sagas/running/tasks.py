@@ -71,26 +71,27 @@ def _declare(task: Task[Any, Any], definition: Definition) -> None:
 
 
 def _coordinate(saga_id: uuid.UUID) -> dict[str, Any]:
-    _turn(saga_id).run()
-    return _told(saga_id)
+    turn = _turn(saga_id)
+    turn.run()
+    return _told(turn)
 
 
 def _run_step(saga_id: uuid.UUID, step: str) -> dict[str, Any]:
-    _turn(saga_id).run_step(step)
-    return _told(saga_id)
+    turn = _turn(saga_id)
+    turn.run_step(step)
+    return _told(turn)
 
 
 def _turn(saga_id: uuid.UUID) -> Turn:
     try:
-        row, _ = store.read(saga_id)
+        row, run = store.read(saga_id)
     except NotFound as gone:
         raise Discard(str(gone)) from gone
-    return Turn(saga_id, _definition_of(row), runner=current_job().id)
+    return Turn(saga_id, _definition_of(row), runner=current_job().id, found=(row, run))
 
 
-def _told(saga_id: uuid.UUID) -> dict[str, Any]:
-    row, _ = store.read(saga_id)
-    return {"saga": str(saga_id), "state": row.state}
+def _told(turn: Turn) -> dict[str, Any]:
+    return {"saga": str(turn.row.id), "state": turn.row.state}
 
 
 def _definition_of(row: Saga) -> Definition:

@@ -11,7 +11,7 @@ import dataclasses
 import datetime as dt
 import functools
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import connections, transaction
@@ -55,7 +55,9 @@ def read(saga_id: uuid.UUID, *, locks: bool = False, tenant: str | None = None) 
     if row is None:
         raise NotFound("saga", saga_id)
     steps = SagaStep.objects.using(alias).filter(saga=saga_id).values(*_STEP)
-    letters = SagaSignal.objects.using(alias).filter(saga=saga_id, used_at=None).order_by("id")
+    letters: Iterable[SagaSignal] = ()
+    if plan_of(row.plan).has_signals:
+        letters = SagaSignal.objects.using(alias).filter(saga=saga_id, used_at=None).order_by("id")
     run = Run(
         state=SagaState(row.state), **{name: getattr(row, name) for name in _RUN},
         steps={each["name"]: StepRun(**{**each, "state": StepState(each["state"])}) for each in steps},
