@@ -43,8 +43,8 @@ def sagas(theatre: Theatre, contestant: Contestant, options: Namespace) -> dict[
             raise RuntimeError(
                 f"{completed} completed and {compensated} compensated of {count}, of which {failing} fail"
             )
-        added = stage.ask("time_sagas", count=10 if theatre.is_quick else INLINE)
-    return {"rate": count / float(seconds), "calls": int(calls) / float(seconds), "added_ms": added}
+        added, own = stage.ask("time_sagas", count=10 if theatre.is_quick else INLINE)
+    return {"rate": count / float(seconds), "calls": int(calls) / float(seconds), "added_ms": added, "own_ms": own}
 
 
 def _left(stage: Stage) -> int:
