@@ -204,10 +204,13 @@ MEASUREMENTS = {
         "Sagas of five steps",
         "All of them wait when the workers start; of a hundred, twenty have a step that fails, and are compensated."
         " Steps append a byte, in the coordinator's process. Then, in one process and in turns: the five functions"
-        " called directly, a saga of them inline, and one of ten. What a step adds is a fifth of what ten take more than"
-        " five and the functions; the saga's own is what is left of it: its rows, its reading, taking it.",
+        " called directly, a saga of them inline, and one of ten. What a step adds is a fifth of what ten take more"
+        " than five and the functions; the saga's own is what is left of it: its rows, its reading, taking it.",
         sagas.sagas, ("taskyard-database", "taskyard-redis"),
-        {"rate": "sagas/s", "calls": "steps and compensations/s", "added_ms": "ms added by a step", "own_ms": "ms of the saga's own"},
+        {
+            "rate": "sagas/s", "calls": "steps and compensations/s", "added_ms": "ms added by a step",
+            "own_ms": "ms of the saga's own",
+        },
         quick=("taskyard-database",),
         options=("sagas",),
         chart=("rate", "sagas/s"),
