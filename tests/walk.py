@@ -21,12 +21,12 @@ from django.test import Client
 from django.urls import URLPattern, get_resolver, is_valid_path, resolve
 from django.utils.regex_helper import normalize
 
-from taskyard.models import Batch, FailureGroup, Job, QueueSetting, Schedule, Worker
+from taskyard.models import Batch, FailureGroup, Job, QueueSetting, Saga, Schedule, Worker
 
 #: Rows that an address is about, by a word in it, where that is no name of a model of ours.
 _ABOUT: dict[str, type[Any]] = {
     "jobs": Job, "batches": Batch, "failures": FailureGroup, "schedules": Schedule, "workers": Worker,
-    "queues": QueueSetting, "follow": Job, "celery-progress": Job,
+    "queues": QueueSetting, "sagas": Saga, "follow": Job, "celery-progress": Job,
 }  # fmt: skip
 #: What a document says that is sent, by the name of the field; fields that are not here are left out.
 _SENT: dict[str, Any] = {

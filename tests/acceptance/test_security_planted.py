@@ -1,6 +1,7 @@
 """Twenty forms of secrets, in what tasks raise, report and return: in no text that is stored, logged or shown."""
 
 import base64
+import contextlib
 import datetime as dt
 import json
 from collections.abc import Iterator
@@ -14,12 +15,12 @@ from django.test import Client, override_settings
 from taskyard.jobs.queries import JobFilter
 from taskyard.jobs.redaction import PAYLOAD, REDACTED
 from taskyard.models import Failure, FailureGroup, Job
-from taskyard.operations import Actor, failures, jobs, queues, schedules, tokens
+from taskyard.operations import Actor, failures, jobs, queues, schedules, tenants, tokens
 from taskyard.operations.bulk import order
 from taskyard.runtime.fields import JsonTextField
 from taskyard.schedules import Every
 from taskyard.schedules.backfill import Wish
-from tests.app.spills import FORMS, blurts
+from tests.app.spills import FORMS, Spilt, blurts
 from tests.integration.shelf import register
 from tests.walk import Walk, unanswered
 from tests.workers import Project, wait_until_idle
@@ -39,7 +40,8 @@ GIVEN = {
 #: Columns that hold what was given as it was given (docs/failures.md); all others are safe to be read.
 GIVEN_COLUMNS = {
     "job": PAYLOAD, "message": ("body",), "canvas": ("body",), "outboxmessage": ("payload",),
-    "schedule": ("args", "kwargs"), "scheduleversion": ("definition",),
+    "schedule": ("args", "kwargs"), "scheduleversion": ("definition",), "saga": ("inputs", "result"),
+    "sagastep": ("result",), "sagasignal": ("payload",),
 }  # fmt: skip
 
 
@@ -130,11 +132,14 @@ def operate() -> None:
     schedules.backfill(actor, row, Wish(since=dt.datetime.now(dt.UTC) - 2 * hour, queue="celery"), reason=SAID)
     schedules.pause(actor, row, reason=SAID)
     queues.pause(actor, ["celery"], reason=SAID)
+    tenants.pause(actor, ["acme"], reason=SAID)
     failed = Job.objects.filter(state="failed", task="app.blurts").first()
     jobs.copy(actor, failed.id, kwargs={**failed.kwargs, "answer": "CanaryCopied"}, reason=SAID)
     jobs.cancel(actor, [jobs.copy(actor, failed.id).id], reason=SAID)
     order.start(actor, order.order(actor, "discard", JobFilter(states=("failed",)), reason=SAID))
     register(dt.datetime.now(dt.UTC), "celery")
+    with contextlib.suppress(ValueError):
+        Spilt.run_inline(word="CanaryStep", login={"password": "CanaryInput"})
     group = FailureGroup.objects.first().pk
     failures.note(actor, group, SAID)
     failures.snooze(actor, group, until=dt.datetime.now(dt.UTC) + hour, reason=SAID)

@@ -9,6 +9,7 @@ from typing import Any
 from celery import shared_task
 
 from taskyard import RetryPolicy, current_job, task
+from taskyard.sagas import Context, Orchestrator, orchestrator, step
 
 #: Texts about a secret that is no argument of the job: only its form tells it.
 FORMS: dict[str, Callable[[str], str]] = {
@@ -65,3 +66,22 @@ def blurts(word: str, answer: str = "", note: str = "", **more: Any) -> None:
 def plainly(user: str, password: str) -> None:
     """Of Celery's alone: its parameters have names as well."""
     spill(f"{user} is not {password}")
+
+
+@orchestrator("spilt", sensitive=("word",))
+class Spilt(Orchestrator):
+    """Every form at once in the error of a step, beside what only the inputs tell to be a secret."""
+
+    @step(compensation_retry=RetryPolicy(max_retries=0))
+    def keep(self, context: Context, word: str, login: dict[str, str]) -> dict[str, str]:
+        return {"word": word}
+
+    @keep.rollback
+    def take_back(self, context: Context, result: dict[str, str]) -> None:
+        """It needs attention, so that all that can be done about it is offered."""
+        self.fail.function(self, context, **context.inputs)
+
+    @step
+    def fail(self, context: Context, word: str, login: dict[str, str]) -> None:
+        forms = "\n".join(form(secret(name, "step")) for name, form in FORMS.items())
+        raise ValueError(f"word {word}, login {login}\n{forms}")

@@ -103,7 +103,7 @@ def test_what_is_shared_stays_where_it_is_within_a_tenant() -> None:
 def test_a_tenants_database_holds_the_tables_of_its_apps_and_an_outbox_alone() -> None:
     with connections[database_of("acme")].cursor() as cursor:
         tables = set(connections["tenant:acme"].introspection.table_names(cursor))
-    assert tables == {"shop_visit", "shop_publicvisit", "taskyard_outboxmessage", "django_migrations"}
+    assert tables == {"shop_visit", "shop_report", "shop_publicvisit", "taskyard_outboxmessage", "django_migrations"}
     with connections["default"].cursor() as cursor:
         tables = set(connections["default"].introspection.table_names(cursor))
     assert not tables & {"shop_visit", "shop_publicvisit", "taskyard_outboxmessage"}

@@ -53,13 +53,13 @@ else:
         job, other = enqueue("acme", rows["acme"]), enqueue("globex", rows["globex"])
         steering.cancel([other.id], timezone.now(), message="not now")
         assert seen("acme", rows["acme"]) == ("pending", "")
-        assert seen("globex", rows["globex"]) == ("cancelled", "Cancelled: not now (cancelled)")
+        assert seen("globex", rows["globex"]) == ("cancelled", "Cancelled: not now")
         run_jobs()
         job.refresh_from_db()
         # It said so to its own body as well.
         assert (job.result, job.tenant) == ("processing", "acme")
         assert seen("acme", rows["acme"]) == ("completed", "")
-        assert seen("globex", rows["globex"]) == ("cancelled", "Cancelled: not now (cancelled)")
+        assert seen("globex", rows["globex"]) == ("cancelled", "Cancelled: not now")
 
     def test_it_follows_a_job_that_fails_is_brought_back_and_discarded_by_somebody_outside() -> None:
         row = made("acme")
