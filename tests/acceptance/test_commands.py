@@ -444,7 +444,7 @@ def test_the_scheduler_says_when_it_is_ready_and_ends_with_code_0(shop: Shop) ->
     shop.enqueue("add.enqueue(1, 2)")
     with shop.running("scheduler") as scheduler:
         wait_until(
-            lambda: "scheduler ready: feeder, rescuer, scheduler, teller, pruner" in shop.log("scheduler"),
+            lambda: "scheduler ready: feeder, rescuer, scheduler, teller, keeper, pruner" in shop.log("scheduler"),
             20,
             "the ready line",
         )
