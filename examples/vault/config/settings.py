@@ -74,8 +74,6 @@ TASKYARD = {
     "TENANTS": "accounts.directory.tenants",
     "TENANT_APPS": ["documents", "customers"],
     "TENANT_CONNECTIONS": 5,
-    # Beside Celery's own. Its workers have the package duckdb.
-    "QUEUES": ["duckdb"],
     "CRONTABS": ["crontab", "plugins/{plugin}/crontab"],
     "CRONTAB_PLUGINS": "config.plugins.active",
     "CRONTAB_LOGS": DATA / "logs",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.http import Http404, HttpRequest
+from django.template.loader import get_template
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
@@ -112,8 +114,18 @@ class Listed(admin.ModelAdmin):  # type: ignore[type-arg]
         """What each page of an admin needs."""
         request.current_app = self.admin_site.name
         site: Mapping[str, Any] = self.admin_site.each_context(request)
-        own = {"opts": self.opts, "title": title, "media": self.media, "list_at": self.at("changelist")}
+        own = {
+            "opts": self.opts, "title": title, "media": self.media, "list_at": self.at("changelist"),
+            "tools_in_content": has_tools_in_content(),
+        }  # fmt: skip
         return {**site, **own, **more}
+
+
+@functools.cache
+def has_tools_in_content() -> bool:
+    """Whether this Django's pages have their tools within their content, which ours write anew: 5.2 does."""
+    source = get_template("admin/base.html").template.source  # type: ignore[attr-defined]
+    return bool(source.find("block object-tools") > source.find("block content %"))
 
 
 class Choice(admin.SimpleListFilter):
